@@ -1,0 +1,77 @@
+"""Success for envs that report none."""
+
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
+
+Observation = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+
+class SuccessWrapper(
+    gymnasium.Wrapper[Observation, Any, Observation, Any],
+    RecordConstructorArgs,
+):
+    """Reports success when one part of the observation has come close to another, at any step so far.
+
+    ``info["is_success"]`` is the key of Stable-Baselines3, ``info["success"]`` that of Gymnasium-Robotics and others.
+
+    Args:
+        env: An env with a flat observation.
+        achieved: First and last-plus-one index of what has to come close, such as an object's position.
+        goal: First and last-plus-one index of the place to come to, as wide.
+        threshold: Distance below which it has, in the observation's unit.
+
+    Raises:
+        ValueError: If an index range leaves the observation or the widths differ, or ``threshold`` is not positive.
+
+    Example:
+        >>> env = SuccessWrapper(gymnasium.make("Pusher-v5"), achieved=(17, 20), goal=(20, 23), threshold=0.1)
+        >>> env.reset(seed=0)[1]["is_success"]
+        False
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Observation, Any],
+        achieved: tuple[int, int],
+        goal: tuple[int, int],
+        threshold: float = 0.1,
+    ) -> None:
+        RecordConstructorArgs.__init__(self, achieved=achieved, goal=goal, threshold=threshold)
+        gymnasium.Wrapper.__init__(self, env)
+        shape = env.observation_space.shape
+        if not isinstance(env.observation_space, gymnasium.spaces.Box) or shape is None or len(shape) != 1:
+            raise ValueError(f"success needs a flat Box observation, got {env.observation_space}")
+        for name, (start, stop) in (("achieved", achieved), ("goal", goal)):
+            if not 0 <= start < stop <= shape[0]:
+                raise ValueError(f"{name}={(start, stop)} leaves the observation's range (0, {shape[0]})")
+        if achieved[1] - achieved[0] != goal[1] - goal[0]:
+            raise ValueError(f"achieved={achieved} and goal={goal} must be equally wide")
+        if not threshold > 0:
+            raise ValueError(f"threshold must be positive, got {threshold}")
+        self.achieved = slice(*achieved)
+        self.goal = slice(*goal)
+        self.threshold = threshold
+        self.reached = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Reset the env; an episode may begin successful."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.reached = self._is_close(observation)
+        return observation, info | self._report()
+
+    def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step the env and report whether the goal has been reached by now."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.reached = self.reached or self._is_close(observation)
+        return observation, reward, terminated, truncated, info | self._report()
+
+    def _is_close(self, observation: Observation) -> bool:
+        return bool(np.linalg.norm(observation[self.achieved] - observation[self.goal]) < self.threshold)
+
+    def _report(self) -> dict[str, Any]:
+        return {"is_success": self.reached, "success": self.reached}

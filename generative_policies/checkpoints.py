@@ -1,0 +1,192 @@
+"""Saving and loading every model of the library: a folder of ``config.json`` and ``model.safetensors``.
+
+Loading builds classes of an allow-list from JSON and fills them with tensors. It never unpickles and runs no code of
+the file's, so a checkpoint from a stranger is safe to load.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+MAX_CONFIG_BYTES = 1_000_000
+
+ALLOWED_CLASSES = (
+    "generative_policies.action_translation.FlowActionConditionedTranslator",
+    "generative_policies.action_translation.FlowActionPriorConditionedTranslator",
+    "generative_policies.action_translation.FlowActionPriorTranslator",
+    "generative_policies.action_translation.MlpActionTranslator",
+    "generative_policies.inverse_dynamics.MlpInverseDynamics",
+    "generative_policies.models.ConditionalFlowModel",
+    "generative_policies.models.ConditionalUNet1D",
+    "generative_policies.models.GaussianPrior",
+    "generative_policies.models.IdentityEncoder",
+    "generative_policies.models.IdentityTwoInputEncoder",
+    "generative_policies.models.Normalizer",
+    "generative_policies.models.ResidualMlp",
+    "generative_policies.models.SourcePrior",
+)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read; the message names the file and the reason."""
+
+
+def save(model: nn.Module, path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) -> None:
+    """Write a model as a checkpoint folder; one that is there already is replaced as a whole.
+
+    Args:
+        model: A model of this library.
+        path: The folder; its parents are made.
+        classes: Your own classes among the model's parts, each with a ``config`` of its constructor's arguments.
+
+    Raises:
+        CheckpointError: If a part is of a class that could not be loaded again, or ``path`` is something else.
+
+    Example:
+        >>> from generative_policies.models import ConditionalFlowModel
+        >>> folder = tempfile.mkdtemp()
+        >>> save(ConditionalFlowModel(2), f"{folder}/flow")
+        >>> type(load(f"{folder}/flow")).__name__
+        'ConditionalFlowModel'
+    """
+    path = Path(path)
+    if path.exists() and not (path / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{path} exists and is no checkpoint folder; choose another path or remove it")
+    names = {cls: f"{cls.__module__}.{cls.__qualname__}" for cls in classes}
+    config = {"format_version": FORMAT_VERSION, "model": _describe(model, names)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        new = folder / "new"
+        new.mkdir()
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, new / WEIGHTS_FILE)
+        (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        for file in (WEIGHTS_FILE, CONFIG_FILE):
+            with (new / file).open("rb+") as stream:
+                os.fsync(stream.fileno())
+        if path.exists():
+            path.rename(folder / "old")  # a folder cannot be renamed onto a full one
+        new.rename(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) -> Any:  # the class is the file's
+    """Read a model from a checkpoint folder, in evaluation mode and on the CPU.
+
+    Args:
+        path: A folder that ``save`` wrote.
+        classes: Your own classes that the checkpoint may name beside those of the library.
+
+    Returns:
+        The model, of the class that was saved.
+
+    Raises:
+        CheckpointError: If the folder is missing, truncated, foreign, of a newer format, or names another class.
+    """
+    path = Path(path)
+    config = read_config(path / CONFIG_FILE)
+    version = config.get("format_version")
+    if not isinstance(version, int) or version < 1 or "model" not in config:
+        raise CheckpointError(f"{path / CONFIG_FILE} was not written by generative_policies.checkpoints.save")
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path / CONFIG_FILE} has format {version}, this version reads up to {FORMAT_VERSION}; "
+            f"upgrade generative-policies"
+        )
+    names = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in classes}
+    try:
+        with torch.device("meta"):  # shapes alone, so that no file can claim memory before its weights are there
+            model = _build(config["model"], names)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path / CONFIG_FILE}: {error}") from None
+    except (ValueError, TypeError, RuntimeError, RecursionError) as error:
+        raise CheckpointError(f"{path / CONFIG_FILE} does not describe a model: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise CheckpointError(f"{path / CONFIG_FILE} describes no model, but {model!r}")
+    weights = path / WEIGHTS_FILE
+    try:
+        # A copy, since tensors of the file are mapped memory that another save would pull away.
+        tensors = {name: tensor.clone() for name, tensor in load_file(weights).items()}
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{weights} cannot be read, it is missing, truncated or foreign: {error}") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{weights} does not fit {path / CONFIG_FILE}: {error}") from error
+    return model.eval()
+
+
+def read_config(file: Path) -> Mapping[str, Any]:
+    """Read a JSON object of bounded size.
+
+    Raises:
+        CheckpointError: If the file is missing, too large, not JSON or not an object.
+    """
+    try:
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            raise CheckpointError(f"{file} is larger than {MAX_CONFIG_BYTES} bytes")
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise CheckpointError(f"{file} cannot be read, it is missing, truncated or foreign: {error}") from error
+    if not isinstance(config, Mapping):
+        raise CheckpointError(f"{file} must hold a JSON object, got {type(config).__name__}")
+    return config
+
+
+def _describe(value: Any, names: Mapping[type[nn.Module], str]) -> Any:
+    """JSON of a constructor argument; a module becomes its class and its own constructor arguments."""
+    if isinstance(value, nn.Module):
+        name = names.get(type(value), _library_name(type(value)))
+        config = getattr(value, "config", None)
+        if name is None or not isinstance(config, dict):
+            raise CheckpointError(
+                f"{type(value).__name__} is not a class of this library; give it a config attribute with its "
+                f"constructor's arguments and pass it as classes=[{type(value).__name__}] to save and load"
+            )
+        return {"class": name, "arguments": {key: _describe(item, names) for key, item in config.items()}}
+    if isinstance(value, tuple | list):
+        return [_describe(item, names) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise CheckpointError(f"a constructor argument of type {type(value).__name__} cannot be saved: {value!r}")
+
+
+def _build(value: Any, names: Mapping[str, type[nn.Module]]) -> Any:
+    """The constructor argument that ``_describe`` was given."""
+    if isinstance(value, list):
+        return [_build(item, names) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) != {"class", "arguments"} or not isinstance(value["arguments"], dict):
+        raise CheckpointError(f"expected an object of class and arguments, got keys {sorted(value)}")
+    name = value["class"]
+    if name in names:
+        cls = names[name]
+    elif name in ALLOWED_CLASSES:
+        module, _, attribute = name.rpartition(".")
+        cls = getattr(import_module(module), attribute)
+    else:
+        raise CheckpointError(f"class {name!r} is not on the list of loadable classes; pass your own as classes=[...]")
+    return cls(**{key: _build(item, names) for key, item in value["arguments"].items()})
+
+
+def _library_name(cls: type[nn.Module]) -> str | None:
+    """The public dotted name of a class of this library, or ``None``."""
+    for name in ALLOWED_CLASSES:
+        module, _, attribute = name.rpartition(".")
+        if attribute == cls.__name__ and getattr(import_module(module), attribute) is cls:
+            return name
+    return None

@@ -1,0 +1,5 @@
+"""Inverse dynamics: which action leads from one observation to the next, (s, s') -> a."""
+
+from generative_policies.inverse_dynamics.mlp import MlpInverseDynamics
+
+__all__ = ["MlpInverseDynamics"]

@@ -1,0 +1,129 @@
+"""The boundary of every model: a caller's arrays in, checked rows inside, the caller's kind of array out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Array = NDArray[Any] | Tensor
+ArrayT = TypeVar("ArrayT", bound=Array)
+
+
+def check_rows(name: str, value: Tensor, feature_shape: tuple[int, ...], batch: int | None = None) -> None:
+    """Check that a tensor is a batch of finite rows.
+
+    Args:
+        name: The argument's name, for the message.
+        value: Any tensor.
+        feature_shape: The expected shape of one row.
+        batch: The expected number of rows; ``None`` accepts any.
+
+    Raises:
+        TypeError: If ``value`` is not a tensor.
+        ValueError: If the shape differs, or an entry is NaN or infinite.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor here, got {type(value).__name__}; predict also takes numpy arrays"
+        )
+    expected = ("batch" if batch is None else batch, *feature_shape)
+    if value.ndim != len(expected) or value.shape[1:] != feature_shape or (batch is not None and len(value) != batch):
+        raise ValueError(f"{name} must have shape {_readable(expected)}, got {tuple(value.shape)}")
+    if not torch.isfinite(value).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinite entries; shape {tuple(value.shape)}")
+
+
+def as_rows(name: str, value: Array, feature_shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Turn a caller's single or batched array into checked rows.
+
+    Args:
+        name: The argument's name, for the message.
+        value: ``feature_shape`` or ``(batch, *feature_shape)``, numpy or torch, any real dtype.
+        feature_shape: The expected shape of one row.
+        like: A tensor (a model's parameter) whose device and dtype the rows take.
+
+    Returns:
+        ``(batch, *feature_shape)``, never sharing later writes with the caller's array.
+
+    Raises:
+        ValueError: If the shape differs, or an entry is not finite.
+        TypeError: If ``value`` is neither numeric array nor tensor.
+    """
+    if not isinstance(value, np.ndarray | Tensor):
+        raise TypeError(f"{name} must be a numpy array or a torch.Tensor, got {type(value).__name__}")
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
+    if tuple(value.shape) != feature_shape and tuple(value.shape[1:]) != feature_shape:
+        batched = _readable(("batch", *feature_shape))
+        raise ValueError(f"{name} must have shape {_readable(feature_shape)} or {batched}, got {tuple(value.shape)}")
+    rows = torch.as_tensor(np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value.detach())
+    rows = rows.to(device=like.device, dtype=like.dtype)
+    rows = rows.unsqueeze(0) if value.ndim == len(feature_shape) else rows
+    check_rows(name, rows, feature_shape)
+    return rows
+
+
+def as_caller(rows: Tensor, reference: ArrayT, single: bool) -> ArrayT:
+    """Give rows back in the kind and dtype of the array that the caller passed in.
+
+    Args:
+        rows: ``(batch, ...)``, a model's answer.
+        reference: The caller's array; an integer one is answered in the rows' own dtype.
+        single: Whether to drop the batch axis.
+
+    Returns:
+        ``(batch, ...)``, or ``(...)`` for a single row.
+    """
+    rows = rows[0] if single else rows
+    if isinstance(reference, Tensor):
+        dtype = reference.dtype if reference.is_floating_point() else rows.dtype
+        return cast(ArrayT, rows.to(device=reference.device, dtype=dtype))
+    answer: NDArray[Any] = rows.cpu().numpy()
+    return cast(ArrayT, answer.astype(reference.dtype, copy=False) if reference.dtype.kind == "f" else answer)
+
+
+def same_batch(**rows: Tensor) -> int:
+    """Return the common number of rows of the named tensors.
+
+    Raises:
+        ValueError: If they differ, with every name and shape in the message.
+    """
+    if len({len(value) for value in rows.values()}) != 1:
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in rows.items())
+        raise ValueError(f"expected the same number of rows in all of: {shapes}")
+    return len(next(iter(rows.values())))
+
+
+def parameter_like(module: nn.Module) -> Tensor:
+    """Return a parameter or buffer of the module, whose device and dtype its inputs must take."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor
+    return torch.zeros(())
+
+
+def standard_normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw standard normal noise of the shape, on the generator's device, and give it ``like``'s device and dtype."""
+    device = like.device if generator is None else generator.device
+    return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode without gradients, and restore each submodule's own mode afterwards."""
+    training = [submodule for submodule in module.modules() if submodule.training]
+    for submodule in training:
+        submodule.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for submodule in training:
+            submodule.training = True
+
+
+def _readable(shape: tuple[int | str, ...]) -> str:
+    return "(" + ", ".join(str(size) for size in shape) + ("," if len(shape) == 1 else "") + ")"

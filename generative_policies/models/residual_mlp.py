@@ -1,0 +1,67 @@
+"""A residual MLP velocity network for low-dimensional targets."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from generative_policies.models.mlp import check_dim, check_net_arch
+from generative_policies.models.velocity import TimeEmbedding
+
+
+class ResidualMlp(nn.Module):
+    """Velocity network of residual layers; point, time and condition enter together at the input.
+
+    Follows the contract of ``VelocityNetwork``. A chunk is flattened, so every step sees every other.
+
+    Args:
+        target_dim: Width of one step of the target.
+        cond_dim: Width of the condition features, 0 for none.
+        net_arch: Hidden widths; a layer is residual where its width equals the previous one.
+        diffusion_step_embed_dim: Number of time features, even.
+        horizon: Steps of a chunk; 1 for targets of shape ``(batch, target_dim)``.
+
+    Example:
+        >>> network = ResidualMlp(7, cond_dim=23, net_arch=(64, 64))
+        >>> network(torch.zeros(5, 7), torch.zeros(5), torch.zeros(5, 23)).shape
+        torch.Size([5, 7])
+    """
+
+    def __init__(
+        self,
+        target_dim: int,
+        cond_dim: int = 0,
+        net_arch: Sequence[int] = (32, 32),
+        diffusion_step_embed_dim: int = 32,
+        *,
+        horizon: int = 1,
+    ) -> None:
+        super().__init__()
+        self.horizon = check_dim("horizon", horizon)
+        widths = check_net_arch(net_arch)
+        flat_dim = horizon * check_dim("target_dim", target_dim)
+        self.config = {
+            "target_dim": target_dim,
+            "cond_dim": check_dim("cond_dim", cond_dim, minimum=0),
+            "net_arch": widths,
+            "diffusion_step_embed_dim": diffusion_step_embed_dim,
+            "horizon": horizon,
+        }
+        self.time_embedding = TimeEmbedding(diffusion_step_embed_dim)
+        self.input = nn.Linear(flat_dim + diffusion_step_embed_dim + cond_dim, widths[0])
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.output = nn.Linear(widths[-1], flat_dim)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the velocity in the shape of ``x``, see ``VelocityNetwork``."""
+        inputs = [x.flatten(1), self.time_embedding(t)]
+        h = self.input(torch.cat(inputs if condition is None else [*inputs, condition], dim=-1))
+        for layer in self.hidden:
+            update = layer(nn.functional.silu(h))
+            h = h + update if update.shape == h.shape else update
+        velocity: Tensor = self.output(nn.functional.silu(h))
+        return rearrange(velocity, "b (h d) -> b h d", h=self.horizon) if x.ndim == 3 else velocity

@@ -1,0 +1,7 @@
+"""Training of any model of the library."""
+
+from generative_policies.training.ema import ExponentialMovingAverage
+from generative_policies.training.fit import FitResult, FitSettings, Trainable, fit
+from generative_policies.training.initialization import initial_weights
+
+__all__ = ["ExponentialMovingAverage", "FitResult", "FitSettings", "Trainable", "fit", "initial_weights"]

@@ -1,0 +1,46 @@
+"""Exponential moving average of weights."""
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class ExponentialMovingAverage:
+    """An average of a model's parameters over its updates; buffers are left alone.
+
+    The decay grows with the number of updates up to its limit, so that short trainings forget their start.
+
+    Args:
+        model: The model whose parameters are averaged.
+        decay: Limit of the decay, in [0, 1); 0 keeps the last weights.
+
+    Raises:
+        ValueError: If ``decay`` is outside [0, 1).
+
+    Example:
+        >>> model = nn.Linear(1, 1)
+        >>> ema = ExponentialMovingAverage(model, decay=0.99)
+        >>> ema.update(model)
+        >>> ema.copy_to(model)
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {decay}")
+        self.decay = decay
+        self.num_updates = 0
+        self.averages: list[Tensor] = [parameter.detach().clone() for parameter in model.parameters()]
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take the model's current parameters into the average."""
+        self.num_updates += 1
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.decay else 0.0
+        parameters = [parameter.detach() for parameter in model.parameters()]
+        get_ema_multi_avg_fn(decay)(self.averages, parameters, self.num_updates)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        """Write the average into the model's parameters."""
+        for parameter, average in zip(model.parameters(), self.averages, strict=True):
+            parameter.copy_(average)

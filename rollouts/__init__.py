@@ -1,0 +1,21 @@
+"""From data to claims: episodes, pairing, experts, evaluation, plots, videos and the command line."""
+
+from generative_policies.rollouts.episodes import Act, Episode, run_episodes, source_act, transitions, translated_act
+from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, recovered
+from generative_policies.rollouts.experts import load_expert, save_expert
+from generative_policies.rollouts.pairing import relabel
+
+__all__ = [
+    "Act",
+    "ArmResult",
+    "Episode",
+    "evaluate_arm",
+    "load_expert",
+    "recovered",
+    "relabel",
+    "run_episodes",
+    "save_expert",
+    "source_act",
+    "transitions",
+    "translated_act",
+]

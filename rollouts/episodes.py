@@ -1,0 +1,183 @@
+"""Running episodes: many envs in step, one batched call of the policy, results that depend on the seed alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from tqdm import tqdm
+
+from generative_policies.action_translation import ActionTranslator
+from generative_policies.data import TransitionDataset, pad_rows
+
+MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
+Act = Callable[[NDArray[Any], Sequence[np.random.Generator]], NDArray[Any]]
+"""Actions ``(batch, action_dim)`` for observations ``(batch, obs_dim)`` and one generator a row, its episode's own."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode.
+
+    Attributes:
+        seed: The seed of its reset.
+        observations: ``(T + 1, obs_dim)``.
+        actions: ``(T, action_dim)``, as they were given to the env.
+        rewards: ``(T,)``.
+        success: ``info["is_success"]`` at the end, ``None`` where the env reports none.
+    """
+
+    seed: int
+    observations: NDArray[Any]
+    actions: NDArray[Any]
+    rewards: NDArray[np.float64]
+    success: bool | None
+
+    @property
+    def total_reward(self) -> float:
+        """The undiscounted return."""
+        return float(self.rewards.sum())
+
+
+def source_act(policy: BasePolicy, block: int = 16) -> Act:
+    """Return the deterministic actions of an SB3 policy, clipped to its action space, as a function of a batch.
+
+    Args:
+        policy: Any SB3 policy over flat observations.
+        block: Batches are padded to a multiple of this many rows, so that a row's action does not depend on them.
+    """
+
+    def act(observations: NDArray[Any], generators: Sequence[np.random.Generator]) -> NDArray[Any]:
+        actions, _ = policy.predict(pad_rows(observations, block), deterministic=True)
+        return actions[: len(observations)]
+
+    return act
+
+
+def translated_act(source: Act, translator: ActionTranslator, block: int = 16) -> Act:
+    """Return target actions for a source's, one batched call of the translator a step.
+
+    The same numbers, bit for bit, as ``ActionTranslationWrapper`` around each env; the caller clips.
+
+    Args:
+        source: Gives source actions, inside the source's bounds.
+        translator: Its noise is drawn from each row's generator.
+        block: Batches are padded to a multiple of this many rows.
+    """
+
+    def act(observations: NDArray[Any], generators: Sequence[np.random.Generator]) -> NDArray[Any]:
+        source_actions = source(observations, generators)
+        noise = None
+        if translator.noise_dim:
+            rows = np.stack([generator.standard_normal(translator.noise_dim) for generator in generators])
+            noise = pad_rows(rows, block)
+        actions = translator.predict(pad_rows(observations, block), pad_rows(source_actions, block), noise=noise)
+        return actions[: len(observations)]
+
+    return act
+
+
+def run_episodes(
+    make_env: MakeEnv,
+    act: Act,
+    seeds: Sequence[int],
+    *,
+    exploration: Sequence[float] | None = None,
+    num_envs: int = 16,
+    progress: str | None = None,
+) -> list[Episode]:
+    """Run one episode a seed; the result does not depend on the number of envs.
+
+    Args:
+        make_env: Makes one env with a bounded Box action space and a time limit.
+        act: The policy.
+        seeds: One reset seed an episode.
+        exploration: Standard deviation of Gaussian noise on the actions, one an episode, in units of half the action
+            range; none by default.
+        num_envs: Envs in step.
+        progress: Name of a progress bar, none by default.
+
+    Returns:
+        The episodes in the order of the seeds. Actions are clipped to the env's bounds.
+
+    Raises:
+        ValueError: If there is no seed, or ``exploration`` has another length.
+    """
+    if not seeds or (exploration is not None and len(exploration) != len(seeds)):
+        given = "none" if exploration is None else len(exploration)
+        raise ValueError(f"expected at least one seed and one exploration scale each, got {len(seeds)} and {given}")
+    episodes: dict[int, Episode] = {}
+    waiting = list(range(len(seeds)))[::-1]
+    envs = [make_env() for _ in range(min(num_envs, len(seeds)))]
+    bar = tqdm(total=len(seeds), desc=progress, disable=progress is None, unit="episode", mininterval=0.5)
+    try:
+        running = [_Running(env, waiting.pop(), seeds, exploration) for env in envs]
+        while running:
+            observations = np.stack([row.observations[-1] for row in running])
+            actions = act(observations, [row.generator for row in running])
+            still_running = []
+            for row, action in zip(running, actions, strict=True):
+                if row.step(action):
+                    episodes[row.number] = row.episode()
+                    bar.update()
+                    if not waiting:
+                        continue
+                    row = _Running(row.env, waiting.pop(), seeds, exploration)
+                still_running.append(row)
+            running = still_running
+    finally:
+        bar.close()
+        for env in envs:
+            env.close()
+    return [episodes[number] for number in range(len(seeds))]
+
+
+def transitions(episodes: Sequence[Episode]) -> TransitionDataset:
+    """Return the transitions of whole episodes."""
+    return TransitionDataset.from_episodes(
+        [episode.observations for episode in episodes], [episode.actions for episode in episodes]
+    )
+
+
+class _Running:
+    """An episode under way in one env."""
+
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], number: int, seeds: Sequence[int], exploration: Sequence[float] | None
+    ) -> None:
+        self.env = env
+        self.number = number
+        self.seed = int(seeds[number])
+        self.generator = np.random.default_rng([self.seed, 0])
+        self.exploration = 0.0 if exploration is None else float(exploration[number])
+        self.exploration_generator = np.random.default_rng([self.seed, 0, 1])
+        observation, _ = env.reset(seed=self.seed)
+        self.observations = [observation]
+        self.actions: list[NDArray[Any]] = []
+        self.rewards: list[float] = []
+        self.success: bool | None = None
+
+    def step(self, action: NDArray[Any]) -> bool:
+        """Step the env with the action, noisy and clipped, and return whether the episode is over."""
+        space = self.env.action_space
+        assert isinstance(space, gymnasium.spaces.Box)
+        if self.exploration:
+            half_range = 0.5 * (space.high - space.low)
+            noise = self.exploration_generator.standard_normal(space.shape)
+            action = action + self.exploration * half_range * noise
+        action = np.clip(action, space.low, space.high).astype(space.dtype)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.observations.append(observation)
+        self.actions.append(action)
+        self.rewards.append(float(reward))
+        if "is_success" in info:
+            self.success = bool(info["is_success"])
+        return terminated or truncated
+
+    def episode(self) -> Episode:
+        return Episode(
+            self.seed, np.stack(self.observations), np.stack(self.actions), np.array(self.rewards), self.success
+        )

@@ -1,0 +1,120 @@
+"""Source experts as JSON and safetensors: rebuilt by class, never unpickled, value function included."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import nn
+
+from generative_policies.checkpoints import CheckpointError, read_config
+
+SHIPPED_FOLDER = Path(__file__).parent / "expert_weights"
+FORMAT_VERSION = 1
+ACTIVATIONS: dict[str, type[nn.Module]] = {"Tanh": nn.Tanh, "ReLU": nn.ReLU, "ELU": nn.ELU, "SiLU": nn.SiLU}
+
+
+def shipped_experts() -> list[str]:
+    """Return the names of the experts that come with the library."""
+    return sorted(folder.name for folder in SHIPPED_FOLDER.iterdir() if (folder / "config.json").is_file())
+
+
+def save_expert(policy: ActorCriticPolicy, path: str | os.PathLike[str], provenance: Mapping[str, Any]) -> None:
+    """Write an SB3 actor-critic policy, such as PPO's, with its value function.
+
+    Args:
+        policy: A policy over a flat Box observation with a flat Box action.
+        path: The folder, made where it is missing.
+        provenance: What made it: command, seed, steps, time, score.
+
+    Raises:
+        CheckpointError: If the policy could not be rebuilt from JSON.
+    """
+    path = Path(path)
+    activation = policy.activation_fn.__name__
+    if type(policy) is not ActorCriticPolicy or activation not in ACTIVATIONS:
+        raise CheckpointError(
+            f"expected an ActorCriticPolicy with an activation of {', '.join(ACTIVATIONS)}; "
+            f"got {type(policy).__name__} with {activation}"
+        )
+    config = {
+        "format_version": FORMAT_VERSION,
+        "algorithm": "PPO",
+        "observation_space": _describe_box(policy.observation_space),
+        "action_space": _describe_box(policy.action_space),
+        "net_arch": policy.net_arch,
+        "activation": activation,
+        "provenance": dict(provenance),
+    }
+    path.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    weights, description = path / ".model.safetensors.new", path / ".config.json.new"
+    save_file(tensors, weights)
+    description.write_text(json.dumps(config, indent=2) + "\n")
+    weights.replace(path / "model.safetensors")
+    description.replace(path / "config.json")
+
+
+def load_expert(name: str | os.PathLike[str]) -> ActorCriticPolicy:
+    """Rebuild an expert as an SB3 policy, in evaluation mode and on the CPU.
+
+    Args:
+        name: The name of a shipped expert, such as ``"Pusher-v5"``, or a folder that ``save_expert`` wrote.
+
+    Returns:
+        The policy; ``policy.predict`` and ``policy.predict_values`` work as ever.
+
+    Raises:
+        CheckpointError: If there is none of the name, or its files are truncated or foreign.
+
+    Example:
+        >>> expert = load_expert("Pusher-v5")
+        >>> expert.action_space.shape
+        (7,)
+    """
+    path = SHIPPED_FOLDER / name if (SHIPPED_FOLDER / name / "config.json").is_file() else Path(name)
+    if not path.is_dir():
+        raise CheckpointError(f"no expert {str(name)!r}: not a folder, nor one of {', '.join(shipped_experts())}")
+    config = read_config(path / "config.json")
+    if config.get("format_version") != FORMAT_VERSION or config.get("algorithm") != "PPO":
+        raise CheckpointError(
+            f"{path / 'config.json'} must have format_version {FORMAT_VERSION} and algorithm PPO, "
+            f"got {config.get('format_version')!r} and {config.get('algorithm')!r}"
+        )
+    try:
+        policy = ActorCriticPolicy(
+            _build_box(config["observation_space"]),
+            _build_box(config["action_space"]),
+            lr_schedule=lambda progress_remaining: 0.0,
+            net_arch=config["net_arch"],
+            activation_fn=ACTIVATIONS[config["activation"]],
+        )
+        policy.load_state_dict(load_file(path / "model.safetensors"), strict=True)
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no expert that can be read: {error}") from error
+    policy.set_training_mode(False)
+    return policy
+
+
+def _describe_box(space: Any) -> dict[str, Any]:  # whatever space the policy has
+    if not isinstance(space, Box) or len(space.shape) != 1:
+        raise CheckpointError(f"expected a Box with one axis, got {space}")
+    return {
+        "dtype": np.dtype(space.dtype).name,
+        # JSON knows no infinity.
+        "low": [float(bound) if np.isfinite(bound) else None for bound in space.low],
+        "high": [float(bound) if np.isfinite(bound) else None for bound in space.high],
+    }
+
+
+def _build_box(description: Mapping[str, Any]) -> Box:
+    low = [-np.inf if bound is None else bound for bound in description["low"]]
+    high = [np.inf if bound is None else bound for bound in description["high"]]
+    dtype = np.dtype(description["dtype"])
+    return Box(np.array(low, dtype=dtype), np.array(high, dtype=dtype), dtype=dtype.type)

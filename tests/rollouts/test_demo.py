@@ -1,0 +1,111 @@
+"""The demo in its short form, from the command line to the files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from generative_policies.checkpoints import load
+from generative_policies.rollouts import command_line, demo, video
+from generative_policies.rollouts.demo import DemoSettings
+from generative_policies.wrappers import ActionTranslationWrapper
+
+ARMS = ["source", "untranslated", "mlp", "flow_prior_conditioned"]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["generative-policies", *arguments])
+    command_line.main()
+
+
+def report(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return content
+
+
+@pytest.mark.slow  # 15 s
+def test_quick_demo_writes_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "demo", "--quick", "--output", str(tmp_path / "a"))
+    table = capsys.readouterr().out
+    assert all(f"| {arm} |" in table for arm in ARMS)
+
+    content = report(tmp_path / "a")
+    assert list(content["arms"]) == ARMS
+    for arm in content["arms"].values():
+        assert len(arm["returns"]) == len(arm["successes"]) == 4
+        assert {"mean_return", "return_interval", "success_rate", "success_interval", "metric", "recovered"} <= set(arm)
+        assert arm["metric"] == "success"
+    assert content["settings"]["seed"] == 0 and content["versions"]["mujoco"]
+
+    plot = iio.imread(tmp_path / "a" / "comparison.png")
+    assert plot.shape[0] > 300 and plot.std() > 10
+    frames = iio.imread(tmp_path / "a" / "comparison.mp4")
+    assert frames.shape == (101 + video.HOLD_FRAMES, 480 + video.CAPTION_HEIGHT, 3 * 480, 3)
+    panels = np.split(frames, 3, axis=2)
+    assert not np.array_equal(panels[0][60], panels[1][60])  # two robots move differently
+    assert all(np.abs(panel[0].astype(int) - panel[60].astype(int)).max() > 100 for panel in panels)  # each moves
+
+    translator = load(tmp_path / "a" / "translators" / "mlp")
+    assert translator.action_dim == 7
+
+    # The same seed gives the same numbers.
+    run(monkeypatch, "demo", "--quick", "--video-episodes", "0", "--output", str(tmp_path / "b"))
+    assert report(tmp_path / "b")["arms"] == content["arms"]
+    assert not (tmp_path / "b" / "comparison.mp4").exists()
+
+
+def test_without_rendering_it_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_backend(*arguments: Any) -> None:
+        raise RuntimeError("no OpenGL")
+
+    monkeypatch.setattr("gymnasium.envs.mujoco.mujoco_rendering.MujocoRenderer.render", no_backend)
+    path = tmp_path / "comparison.mp4"
+    demo.write_video(lambda obs, generators: np.zeros((len(obs), 7), np.float32), {}, [10_000], path)
+    said = capsys.readouterr().err
+    assert "no video: offscreen rendering is not available: no OpenGL" in said
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rounds", 0), ("episodes_per_round", 1), ("evaluation_episodes", 1), ("seed", 9), ("source_episodes", 501)],
+)
+def test_settings_are_checked(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=name):
+        DemoSettings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_reset_seeds_of_training_and_test_never_meet() -> None:
+    used = [
+        set(range(settings.first_training_seed, settings.first_training_seed + 500 + 3 * 25))
+        for settings in (DemoSettings(seed=seed) for seed in range(9))
+    ]
+    assert len(set.union(*used)) == sum(len(seeds) for seeds in used)
+    assert min(set.union(*used)) >= 1_000 and max(set.union(*used)) < 10_000
+
+
+def test_the_demo_evaluates_through_the_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arm's env is the wrapped target, as a user would build it."""
+    built: list[Any] = []
+
+    def evaluate(make_env: Any, act: Any, seeds: Any, **_: Any) -> str:
+        built.append(make_env())
+        return "result"
+
+    monkeypatch.setattr(demo, "evaluate_arm", evaluate)
+    from generative_policies.action_translation import MlpActionTranslator
+
+    translator = MlpActionTranslator(7, 23)
+    results: Any = demo.evaluate_arms(lambda obs, generators: obs, {"mlp": translator}, [10_000])
+    assert list(results) == ["source", "untranslated", "mlp"]
+    assert isinstance(built[2], ActionTranslationWrapper) and built[2].translator is translator
+    masses = [env.unwrapped.model.body_mass.sum() for env in built]
+    assert masses[1] == masses[2] == pytest.approx(2 * masses[0])

@@ -1,0 +1,215 @@
+"""Checkpoints: everything comes back, nothing foreign gets in, no code runs."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from generative_policies import checkpoints
+from generative_policies.action_translation import (
+    FlowActionConditionedTranslator,
+    FlowActionPriorConditionedTranslator,
+    FlowActionPriorTranslator,
+    MlpActionTranslator,
+)
+from generative_policies.checkpoints import ALLOWED_CLASSES, CheckpointError, load, save
+from generative_policies.inverse_dynamics import MlpInverseDynamics
+from generative_policies.models import (
+    ConditionalFlowModel,
+    ConditionalUNet1D,
+    GaussianPrior,
+    IdentityEncoder,
+    IdentityTwoInputEncoder,
+    Normalizer,
+    ResidualMlp,
+    SourcePrior,
+)
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "flow": lambda: ConditionalFlowModel(3, 4, 8, (16, 32)),
+    "flow of parts": lambda: ConditionalFlowModel(
+        3,
+        5,
+        network=ResidualMlp(3, 5, (8, 8), 16),
+        prior=SourcePrior(3, noise_scale=0.1),
+        encoder=IdentityTwoInputEncoder(4, 1),
+    ),
+    "flow of chunks": lambda: ConditionalFlowModel(
+        2, 4, horizon=3, network=ResidualMlp(2, 4, horizon=3), prior=GaussianPrior(2), encoder=IdentityEncoder(4)
+    ),
+    "unet": lambda: ConditionalUNet1D(3, 3, 2, 8, (16,)),
+    "normalizer": lambda: Normalizer(5),
+    "inverse dynamics": lambda: MlpInverseDynamics(2, 4, (8,), next_obs_dim=3),
+    "mlp": lambda: MlpActionTranslator(2, 4, (8,), source_action_dim=3),
+    "prior": lambda: FlowActionPriorTranslator(2, 4, (8,), prior_noise=0.2),
+    "conditioned": lambda: FlowActionConditionedTranslator(2, 4, (8,), source_action_dim=3),
+    "prior conditioned": lambda: FlowActionPriorConditionedTranslator(2, 4, (8,), num_steps=3),
+}
+
+
+def scrambled(build: Callable[[], nn.Module]) -> Any:
+    model = build()
+    for tensor in model.state_dict().values():
+        nn.init.uniform_(tensor, 0.1, 1.0)
+    return model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_everything_comes_back(name: str, tmp_path: Path) -> None:
+    model = scrambled(MODELS[name])
+    save(model, tmp_path / "a" / "checkpoint")
+    loaded = load(tmp_path / "a" / "checkpoint")
+    assert type(loaded) is type(model)
+    assert str(loaded) == str(model)  # the same parts
+    before, after = model.state_dict(), loaded.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert not loaded.training
+    assert [p.requires_grad for p in model.parameters()] == [p.requires_grad for p in loaded.parameters()]
+
+
+def test_every_allowed_class_is_in_a_round_trip() -> None:
+    names = {type(module).__name__ for build in MODELS.values() for module in build().modules()}
+    assert {name.rpartition(".")[2] for name in ALLOWED_CLASSES} <= names
+
+
+def test_a_loaded_translator_predicts_the_same(tmp_path: Path) -> None:
+    translator = scrambled(MODELS["prior conditioned"])
+    save(translator, tmp_path / "t")
+    obs, source, noise = np.ones((5, 4)), np.ones((5, 2)), np.ones((5, 2))
+    expected = translator.predict(obs, source, noise=noise)
+    assert np.array_equal(load(tmp_path / "t").predict(obs, source, noise=noise), expected)
+    assert load(str(tmp_path / "t")).num_steps == 3
+
+
+def test_dtype_travels(tmp_path: Path) -> None:
+    save(MlpActionTranslator(2, 4).double(), tmp_path / "t")
+    assert next(load(tmp_path / "t").parameters()).dtype == torch.float64
+
+
+def test_saving_again_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    for dim in (2, 3):
+        save(Normalizer(dim), tmp_path / "n")
+    assert load(tmp_path / "n").dim == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["n"]
+    assert sorted(path.name for path in (tmp_path / "n").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_failing_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(Normalizer(2), tmp_path / "n")
+
+    def full_disk(*arguments: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save(Normalizer(3), tmp_path / "n")
+    assert load(tmp_path / "n").dim == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["n"]
+
+
+def test_something_else_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    with pytest.raises(CheckpointError, match="no checkpoint folder"):
+        save(Normalizer(2), tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
+
+
+class OwnEncoder(IdentityEncoder):
+    """A user's own part."""
+
+
+def test_own_classes_are_named_by_the_user(tmp_path: Path) -> None:
+    model = ConditionalFlowModel(2, 3, encoder=OwnEncoder(3))
+    with pytest.raises(CheckpointError, match=r"OwnEncoder.*classes=\[OwnEncoder\]"):
+        save(model, tmp_path / "m")
+    save(model, tmp_path / "m", classes=[OwnEncoder])
+    with pytest.raises(CheckpointError, match=r"OwnEncoder.*not on the list"):
+        load(tmp_path / "m")
+    assert type(load(tmp_path / "m", classes=[OwnEncoder]).encoder) is OwnEncoder
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    save(MlpActionTranslator(2, 4, (8,)), tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(change(config)))
+
+
+class Payload:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (Path("/nonexistent-folder/pwned").touch, ())
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated weights": (
+        lambda path: (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:-20]),
+        r"model\.safetensors cannot be read",
+    ),
+    "empty weights": (lambda path: (path / "model.safetensors").write_bytes(b""), "cannot be read"),
+    "missing weights": (lambda path: (path / "model.safetensors").unlink(), "cannot be read"),
+    "pickle for weights": (
+        lambda path: (path / "model.safetensors").write_bytes(pickle.dumps(Payload())),
+        "cannot be read",
+    ),
+    "torch file for weights": (lambda path: torch.save({"a": 1}, path / "model.safetensors"), "cannot be read"),
+    "missing config": (lambda path: (path / "config.json").unlink(), r"config\.json cannot be read"),
+    "truncated config": (
+        lambda path: (path / "config.json").write_text((path / "config.json").read_text()[:-10]),
+        r"config\.json cannot be read",
+    ),
+    "binary config": (lambda path: (path / "config.json").write_bytes(b"\xff\xfe\x00"), "cannot be read"),
+    "huge config": (lambda path: (path / "config.json").write_text(" " * 2_000_000), "larger than"),
+    "nested too deep": (lambda path: (path / "config.json").write_text("[" * 100_000), "cannot be read"),
+    "a list for config": (lambda path: (path / "config.json").write_text("[]"), "JSON object"),
+    "a foreign config": (lambda path: (path / "config.json").write_text('{"architectures": []}'), "was not written"),
+    "a newer format": (lambda path: edit(path, lambda c: c | {"format_version": 99}), "format 99.*upgrade"),
+    "a foreign class": (
+        lambda path: edit(path, lambda c: c | {"model": {"class": "os.system", "arguments": {}}}),
+        r"'os\.system' is not on the list",
+    ),
+    "a class that is no string": (
+        lambda path: edit(path, lambda c: c | {"model": {"class": ["x"], "arguments": {}}}),
+        "config",
+    ),
+    "an unknown argument": (
+        lambda path: edit(path, lambda c: c | {"model": {**c["model"], "arguments": {"evil": 1}}}),
+        "does not describe a model",
+    ),
+    "other sizes": (
+        lambda path: edit(path, lambda c: c["model"]["arguments"].update(obs_dim=5) or c),
+        "does not fit",
+    ),
+    "a claim to all memory": (
+        lambda path: edit(path, lambda c: c["model"]["arguments"].update(obs_dim=10**12) or c),
+        "does not fit",
+    ),
+    "no model": (lambda path: edit(path, lambda c: c | {"model": 3}), "describes no model"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_checkpoint_is_refused_by_name(name: str, checkpoint: Path) -> None:
+    break_it, message = BROKEN[name]
+    break_it(checkpoint)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load(checkpoint)
+    assert str(checkpoint) in str(error.value)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere"):
+        load(tmp_path / "nowhere")

@@ -1,0 +1,60 @@
+"""Importing a subpackage loads no more than it needs, and changes nothing."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("generative_policies", {"torch", "numpy", "gymnasium", "mujoco"}),
+        ("generative_policies.models", {"gymnasium", "mujoco", "stable_baselines3", "matplotlib", "minari"}),
+        ("generative_policies.inverse_dynamics", {"gymnasium", "mujoco", "stable_baselines3"}),
+        ("generative_policies.action_translation", {"gymnasium", "mujoco", "stable_baselines3"}),
+        ("generative_policies.training", {"gymnasium", "mujoco", "stable_baselines3"}),
+        ("generative_policies.checkpoints", {"gymnasium", "mujoco", "stable_baselines3"}),
+        ("generative_policies.data", {"torch", "mujoco", "stable_baselines3"}),
+        ("generative_policies.envs", {"torch", "stable_baselines3"}),
+        ("generative_policies.wrappers", {"stable_baselines3", "matplotlib"}),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}; found = {absent!r} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_leaves_thread_counts_alone() -> None:
+    code = (
+        "import torch; torch.set_num_threads(2)\n"
+        "import generative_policies.rollouts, generative_policies.wrappers\n"
+        "assert torch.get_num_threads() == 2"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_everything_in_all_is_there_and_documented() -> None:
+    import importlib
+
+    checked = 0
+    for name in (
+        "models",
+        "data",
+        "inverse_dynamics",
+        "action_translation",
+        "training",
+        "envs",
+        "wrappers",
+        "rollouts",
+    ):
+        module = importlib.import_module(f"generative_policies.{name}")
+        assert module.__all__ == sorted(
+            module.__all__, key=lambda item: (not item.isupper(), not item[0].isupper(), item)
+        )
+        for item in module.__all__:
+            value = getattr(module, item)
+            if callable(value) and getattr(value, "__module__", "").startswith("generative_policies"):
+                assert value.__doc__, item
+                checked += 1
+    assert checked > 40

@@ -1,0 +1,66 @@
+"""The README runs as printed."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from generative_policies.rollouts.evaluation import format_table
+
+CHECKOUT = Path(__file__).parent.parent
+README = (CHECKOUT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.slow  # 40 s
+def test_python_blocks_run_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    python = blocks("python")
+    assert len(python) == 2 and len(python[0].splitlines()) <= 20
+    for block in python:
+        exec(compile(block, "README.md", "exec"), names)  # our own file
+    at_home, untranslated, translated = map(float, capsys.readouterr().out.split()[-3:])
+    assert untranslated + 0.5 < translated <= at_home + 0.1
+
+
+def test_commands_exist() -> None:
+    makefile = (CHECKOUT / "Makefile").read_text()
+    targets = re.findall(r"(?:^|`)make (\w+)", README, flags=re.MULTILINE)
+    assert {"demo", "test", "install", "format", "lint"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_links_and_pictures_exist() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert "docs/demo/comparison.png" in links
+    for link in links:
+        assert (CHECKOUT / link).is_file(), link
+
+
+def test_the_demos_table_is_that_of_the_committed_report() -> None:
+    report = json.loads((CHECKOUT / "docs" / "demo" / "report.json").read_text())
+    assert format_table(report["arms"]) in README
+    assert report["settings"]["quick"] is False and len(report["arms"]["mlp"]["returns"]) == 50
+    assert report["versions"]["torch"]
+
+
+def test_the_parts_are_the_packages() -> None:
+    for package in (
+        "models",
+        "inverse_dynamics",
+        "action_translation",
+        "data",
+        "training",
+        "envs",
+        "wrappers",
+        "rollouts",
+    ):
+        assert f"`generative_policies.{package}`" in README

@@ -1,0 +1,118 @@
+"""The training loop: deterministic, by episode, from averaged weights."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from generative_policies.action_translation import FlowActionPriorConditionedTranslator, MlpActionTranslator
+from generative_policies.data import ActionPairDataset
+from generative_policies.training import FitSettings, fit, initial_weights
+
+SHORT = FitSettings(num_updates=60, batch_size=32)
+
+
+@pytest.fixture
+def pairs(rng: np.random.Generator) -> ActionPairDataset:
+    obs, source = 3 + rng.standard_normal((600, 4)), rng.uniform(-2, 2, (600, 3))
+    return ActionPairDataset(np.arange(600) // 20, obs, source, 0.5 * source + 0.1 * obs[:, :3])
+
+
+def run(cls: Any, pairs: ActionPairDataset, seed: int, settings: FitSettings = SHORT) -> Any:
+    generator = torch.Generator().manual_seed(seed)
+    with initial_weights(generator):
+        model = cls(3, 4, (16, 16))
+    return model, fit(model, pairs, settings, generator=generator)
+
+
+@pytest.mark.parametrize("cls", [MlpActionTranslator, FlowActionPriorConditionedTranslator])
+def test_same_seed_same_weights_same_samples(cls: Any, pairs: ActionPairDataset) -> None:
+    state = torch.random.get_rng_state()
+    models = [run(cls, pairs, seed)[0] for seed in (0, 0, 1)]
+    weights = [torch.cat([tensor.flatten() for tensor in model.state_dict().values()]) for model in models]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    samples = [
+        model.predict(pairs.obs, pairs.source_actions, generator=torch.Generator().manual_seed(3)) for model in models
+    ]
+    assert np.array_equal(samples[0], samples[1])
+    assert torch.equal(torch.random.get_rng_state(), state)  # the global state is nobody's business
+
+
+def test_training_lowers_the_validation_loss(pairs: ActionPairDataset) -> None:
+    _, short = run(MlpActionTranslator, pairs, 0, replace(SHORT, num_updates=1))
+    _, long = run(MlpActionTranslator, pairs, 0, replace(SHORT, num_updates=600))
+    assert long.validation_loss < 0.1 * short.validation_loss
+
+
+def test_statistics_come_from_training_episodes_alone(pairs: ActionPairDataset) -> None:
+    """Held-out episodes carry a marker that must not reach the normaliser."""
+    probe, _ = run(MlpActionTranslator, pairs, 0)
+    means = []
+    for episode in range(30):
+        obs = pairs.obs.copy()
+        obs[pairs.episodes == episode] += 1e3
+        model, _ = run(MlpActionTranslator, replace(pairs, obs=obs), 0, replace(SHORT, num_updates=1))
+        means.append(bool(torch.allclose(model.encoder.normalizer_1.mean, probe.encoder.normalizer_1.mean)))
+    assert sum(means) == 3  # a tenth of the episodes
+
+
+def test_log_is_called_with_update_and_figures(pairs: ActionPairDataset) -> None:
+    calls: list[tuple[int, Mapping[str, float]]] = []
+    model = MlpActionTranslator(3, 4)
+    settings = FitSettings(num_updates=50, num_validations=5)
+    generator = torch.Generator().manual_seed(0)
+    fit(model, pairs, settings, generator=generator, log=lambda update, figures: calls.append((update, figures)))
+    assert [update for update, _ in calls] == [10, 20, 30, 40, 50]
+    assert all({"train/loss", "validation/loss", "train/learning_rate"} == set(figures) for _, figures in calls)
+
+
+def test_logging_does_not_change_the_result(pairs: ActionPairDataset) -> None:
+    models = []
+    for log in (None, lambda update, figures: None):
+        generator = torch.Generator().manual_seed(0)
+        with initial_weights(generator):
+            model = FlowActionPriorConditionedTranslator(3, 4, (16,))
+        fit(model, pairs, SHORT, generator=generator, log=log)
+        models.append(torch.cat([tensor.flatten() for tensor in model.state_dict().values()]))
+    assert torch.equal(models[0], models[1])
+
+
+def test_the_models_mode_is_left_as_it_was(pairs: ActionPairDataset) -> None:
+    for training in (True, False):
+        model = MlpActionTranslator(3, 4).train(training)
+        fit(model, pairs, SHORT, generator=torch.Generator().manual_seed(0))
+        assert model.training == training
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    settings = FitSettings(num_updates=1000, warmup_fraction=0.1)
+    factors = [settings.learning_rate_factor(update) for update in range(1001)]
+    assert np.argmax(factors) in (99, 100)
+    assert max(factors) == pytest.approx(1.0, abs=0.01)
+    assert 0 < factors[0] < 0.05 and factors[1000] == pytest.approx(0.0, abs=1e-9)
+    assert factors[550] == pytest.approx(0.5, abs=0.01)  # a cosine's middle
+
+
+def test_no_validation_trains_on_everything(pairs: ActionPairDataset) -> None:
+    one_episode = pairs.select(pairs.episodes == 0)
+    _, result = run(MlpActionTranslator, one_episode, 0, replace(SHORT, validation_fraction=0.0))
+    assert result.validation_loss is None and np.isfinite(result.train_loss)
+    with pytest.raises(ValueError, match="at least two episodes"):
+        run(MlpActionTranslator, one_episode, 0)
+
+
+def test_a_diverging_training_says_so(pairs: ActionPairDataset) -> None:
+    with pytest.raises(ValueError, match=r"loss became .* learning_rate"):
+        run(MlpActionTranslator, pairs, 0, replace(SHORT, learning_rate=1e18, num_updates=600, max_grad_norm=1e30))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_updates", 0), ("batch_size", 0), ("ema_decay", 1.5), ("validation_fraction", -0.1), ("learning_rate", -1)],
+)
+def test_settings_are_checked(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        FitSettings(**{name: value})
