@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: install demo test lint format type experiment clean
+.PHONY: install demo test lint format type experiments clean
 
 install: .venv/installed
 
@@ -18,8 +18,12 @@ install: .venv/installed
 demo: .venv/installed
 	$(BIN)/generative-policies demo
 
-experiment: .venv/installed
-	$(BIN)/python -m generative_policies.models.experiment
+# All experiments over three seeds: a quarter of an hour.
+experiments: .venv/installed
+	for seed in 0 1 2; do \
+		$(BIN)/python -m generative_policies.models.experiment --experiment all --seed $$seed --output runs/experiments/seed-$$seed && \
+		$(BIN)/python -m generative_policies.action_translation.experiment --seed $$seed --output runs/experiments/seed-$$seed || exit 1; \
+	done
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -24,7 +24,7 @@ SUCCESS_CRITERIA = {
 
 # Free cameras [m, deg] where Gymnasium's default hides the task; the Pusher's own looks at the arm's back.
 CAMERAS: dict[str, dict[str, Any]] = {
-    "Pusher-v5": {"distance": 1.75, "azimuth": 150.0, "elevation": -42.0, "lookat": np.array([0.24, -0.27, -0.22])},
+    "Pusher-v5": {"distance": 1.75, "azimuth": 150.0, "elevation": -42.0, "lookat": (0.24, -0.27, -0.22)},
 }
 
 
@@ -47,7 +47,9 @@ def make_env(
     if render_mode is None or camera is None:
         env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, render_mode=render_mode)
     else:
-        env = gymnasium.make(env_id, render_mode=render_mode, default_camera_config=camera)
+        # Gymnasium sets a vector of the camera from an array only.
+        config = {name: np.array(value) if isinstance(value, tuple) else value for name, value in camera.items()}
+        env = gymnasium.make(env_id, render_mode=render_mode, default_camera_config=config)
     if shift is not None:
         env = shift.apply(env)
     criterion = SUCCESS_CRITERIA.get(env_id)

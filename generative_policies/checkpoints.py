@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 FORMAT_VERSION = 1
@@ -28,13 +29,19 @@ ALLOWED_CLASSES = (
     "generative_policies.action_translation.FlowActionPriorConditionedTranslator",
     "generative_policies.action_translation.FlowActionPriorTranslator",
     "generative_policies.action_translation.MlpActionTranslator",
+    "generative_policies.inverse_dynamics.FlowInverseDynamics",
     "generative_policies.inverse_dynamics.MlpInverseDynamics",
     "generative_policies.models.ConditionalFlowModel",
     "generative_policies.models.ConditionalUNet1D",
+    "generative_policies.models.DictObservationEncoder",
+    "generative_policies.models.DiffusionTransformer",
     "generative_policies.models.GaussianPrior",
     "generative_policies.models.IdentityEncoder",
     "generative_policies.models.IdentityTwoInputEncoder",
+    "generative_policies.models.LatentBridgeModel",
+    "generative_policies.models.LiftedSourcePrior",
     "generative_policies.models.Normalizer",
+    "generative_policies.models.ObservationAndVectorEncoder",
     "generative_policies.models.ResidualMlp",
     "generative_policies.models.SourcePrior",
 )
@@ -62,26 +69,45 @@ def save(model: nn.Module, path: str | os.PathLike[str], classes: Sequence[type[
         >>> type(load(f"{folder}/flow")).__name__
         'ConditionalFlowModel'
     """
-    path = Path(path)
-    if path.exists() and not (path / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{path} exists and is no checkpoint folder; choose another path or remove it")
+    path = Path(path).absolute()
+    previous = _previous(path)
+    if previous.is_dir() and not path.exists():
+        previous.rename(path)  # an earlier save was cut off between its two renames
+    if path.exists() and not _is_replaceable(path):
+        raise CheckpointError(
+            f"{path} exists and holds other things than a checkpoint; choose another path or remove it"
+        )
     names = {cls: f"{cls.__module__}.{cls.__qualname__}" for cls in classes}
     config = {"format_version": FORMAT_VERSION, "model": _describe(model, names)}
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    folder = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=path.parent))
     try:
         new = folder / "new"
         new.mkdir()
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, new / WEIGHTS_FILE)
-        (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-        for file in (WEIGHTS_FILE, CONFIG_FILE):
-            with (new / file).open("rb+") as stream:
-                os.fsync(stream.fileno())
+        write_synced(new / WEIGHTS_FILE, serialize(tensors))
+        write_synced(new / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
         if path.exists():
-            path.rename(folder / "old")  # a folder cannot be renamed onto a full one
-        new.rename(path)
+            # A folder cannot be renamed onto a full one. Between the two renames load finds the previous one.
+            shutil.rmtree(previous, ignore_errors=True)
+            path.rename(previous)
+        try:
+            new.rename(path)
+        except OSError:
+            if previous.is_dir():
+                previous.rename(path)
+            raise
+        shutil.rmtree(previous, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_synced(file: Path, content: bytes) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) -> Any:  # the class is the file's
@@ -97,7 +123,9 @@ def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) 
     Raises:
         CheckpointError: If the folder is missing, truncated, foreign, of a newer format, or names another class.
     """
-    path = Path(path)
+    path = Path(path).absolute()
+    if not path.exists() and _previous(path).is_dir():
+        path = _previous(path)
     config = read_config(path / CONFIG_FILE)
     version = config.get("format_version")
     if not isinstance(version, int) or version < 1 or "model" not in config:
@@ -113,14 +141,21 @@ def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) 
             model = _build(config["model"], names)
     except CheckpointError as error:
         raise CheckpointError(f"{path / CONFIG_FILE}: {error}") from None
-    except (ValueError, TypeError, RuntimeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"{path / CONFIG_FILE} does not describe a model: {error}") from error
     if not isinstance(model, nn.Module):
         raise CheckpointError(f"{path / CONFIG_FILE} describes no model, but {model!r}")
     weights = path / WEIGHTS_FILE
     try:
+        if not weights.is_file():
+            raise FileNotFoundError(f"no file {weights.name}")
         # A copy, since tensors of the file are mapped memory that another save would pull away.
         tensors = {name: tensor.clone() for name, tensor in load_file(weights).items()}
+        if len({tensor.dtype for tensor in tensors.values()}) > 1:
+            raise ValueError(f"tensors of several types: {sorted({str(tensor.dtype) for tensor in tensors.values()})}")
+        for name, tensor in tensors.items():
+            if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+                raise ValueError(f"{name} holds other than finite real numbers")
         model.load_state_dict(tensors, strict=True, assign=True)
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{weights} cannot be read, it is missing, truncated or foreign: {error}") from error
@@ -136,14 +171,38 @@ def read_config(file: Path) -> Mapping[str, Any]:
         CheckpointError: If the file is missing, too large, not JSON or not an object.
     """
     try:
+        if not file.is_file():
+            raise FileNotFoundError(f"no file {file.name}")
         if file.stat().st_size > MAX_CONFIG_BYTES:
             raise CheckpointError(f"{file} is larger than {MAX_CONFIG_BYTES} bytes")
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} cannot be read, it is missing, truncated or foreign: {error}") from error
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{file} must hold a JSON object, got {type(config).__name__}")
     return config
+
+
+def _previous(path: Path) -> Path:
+    """Where a checkpoint stands while a newer one takes its place."""
+    return path.with_name(f".{path.name}.previous")
+
+
+def _is_replaceable(path: Path) -> bool:
+    """Whether a path is an empty folder or holds a checkpoint of ours and nothing else."""
+    if not path.is_dir() or path.is_symlink():
+        return False
+    names = {child.name for child in path.iterdir()}
+    if not names:
+        return True
+    if names != {CONFIG_FILE, WEIGHTS_FILE}:
+        return False
+    try:
+        return {"format_version", "model"} == set(read_config(path / CONFIG_FILE))
+    except CheckpointError:
+        return False
 
 
 def _describe(value: Any, names: Mapping[type[nn.Module], str]) -> Any:
@@ -159,6 +218,8 @@ def _describe(value: Any, names: Mapping[type[nn.Module], str]) -> Any:
         return {"class": name, "arguments": {key: _describe(item, names) for key, item in config.items()}}
     if isinstance(value, tuple | list):
         return [_describe(item, names) for item in value]
+    if isinstance(value, Mapping):
+        return {"mapping": {str(key): _describe(item, names) for key, item in value.items()}}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise CheckpointError(f"a constructor argument of type {type(value).__name__} cannot be saved: {value!r}")
@@ -170,6 +231,8 @@ def _build(value: Any, names: Mapping[str, type[nn.Module]]) -> Any:
         return [_build(item, names) for item in value]
     if not isinstance(value, dict):
         return value
+    if set(value) == {"mapping"} and isinstance(value["mapping"], dict):
+        return {key: _build(item, names) for key, item in value["mapping"].items()}
     if set(value) != {"class", "arguments"} or not isinstance(value["arguments"], dict):
         raise CheckpointError(f"expected an object of class and arguments, got keys {sorted(value)}")
     name = value["class"]

@@ -1,16 +1,16 @@
 """The command ``generative-policies``."""
 
-import os
 import sys
 from typing import Annotated
 
 import tyro
 
-if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-    os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported
+from generative_policies.rollouts.rendering import import_mujoco
 
-from generative_policies.rollouts.demo import DemoSettings, demo
-from generative_policies.rollouts.train_source import TrainSourceSettings, train_source
+import_mujoco()  # before the modules below do
+
+from generative_policies.rollouts.demo import DemoSettings, demo  # noqa: E402
+from generative_policies.rollouts.train_source import TrainSourceSettings, train_source  # noqa: E402
 
 Command = (
     Annotated[DemoSettings, tyro.conf.subcommand("demo")]
@@ -19,13 +19,21 @@ Command = (
 
 
 def main() -> None:
-    """Run the command line."""
-    settings = tyro.cli(Command, prog="generative-policies")
-    match settings:
-        case DemoSettings():
-            demo(settings)
-        case TrainSourceSettings():
-            train_source(settings)
+    """Run the command line; a bad setting or an unusable folder is one line, not a traceback."""
+    try:
+        settings = tyro.cli(Command, prog="generative-policies")
+    except ValueError as error:  # a settings class refuses a value
+        sys.exit(f"generative-policies: {error}")
+    try:
+        match settings:
+            case DemoSettings():
+                demo(settings)
+            case TrainSourceSettings():
+                train_source(settings)
+    except OSError as error:
+        sys.exit(f"generative-policies: {error}")
+    except KeyboardInterrupt:
+        sys.exit("generative-policies: interrupted")
 
 
 if __name__ == "__main__":

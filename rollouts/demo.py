@@ -25,8 +25,9 @@ from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, for
 from generative_policies.rollouts.experts import load_expert
 from generative_policies.rollouts.pairing import relabel
 from generative_policies.rollouts.plots import plot_comparison
-from generative_policies.rollouts.provenance import write_json
-from generative_policies.rollouts.video import RenderingUnavailableError, VideoArm, write_comparison_video
+from generative_policies.rollouts.provenance import require_writable, write_json
+from generative_policies.rollouts.rendering import RenderingUnavailableError
+from generative_policies.rollouts.video import VideoArm, write_comparison_video
 from generative_policies.training import FitSettings, fit, initial_weights
 from generative_policies.wrappers import ActionTranslationWrapper
 
@@ -79,6 +80,9 @@ class DemoSettings:
         ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if self.hidden_width % 16:
+            # Matrix products of other widths differ in the last bit between batches.
+            raise ValueError(f"hidden_width must be a multiple of 16, got {self.hidden_width}")
         if not 0 <= self.seed <= 8:
             raise ValueError(f"seed must lie in 0 to 8, so that reset seeds stay below 10,000; got {self.seed}")
         if self.source_episodes > 500 or self.rounds * self.episodes_per_round > 500:
@@ -91,7 +95,7 @@ class DemoSettings:
         return replace(
             self,
             source_episodes=20,
-            rounds=1,
+            rounds=2,
             episodes_per_round=4,
             evaluation_episodes=4,
             video_episodes=min(1, self.video_episodes),
@@ -116,25 +120,28 @@ def demo(settings: DemoSettings) -> Path:
     """
     settings = settings.effective()
     torch.set_num_threads(1)  # the networks are small: a second thread costs more than it brings
+    require_writable(settings.output)
     started = time.monotonic()
     source = source_act(load_expert(ENV))
     inverse_dynamics = train_source_inverse_dynamics(source, settings)
-    translators = {name: train_translator(name, source, inverse_dynamics, settings) for name in TRANSLATORS}
-    for name, translator in translators.items():
-        save(translator, settings.output / "translators" / name)
+    translators: dict[str, ActionTranslator] = {}
+    for name in TRANSLATORS:
+        translators[name] = train_translator(name, source, inverse_dynamics, settings)
+        save(translators[name], settings.output / "translators" / name)
 
     seeds = [10_000 + k for k in range(settings.evaluation_episodes)]
     results = evaluate_arms(source, translators, seeds)
     arms = report_arms(results, np.random.default_rng(settings.seed))
     path = settings.output / "report.json"
-    write_json(path, settings, {"arms": arms, "seconds": round(time.monotonic() - started, 1)})
+    write_json(path, settings, {"arms": arms, "seeds": seeds, "seconds": round(time.monotonic() - started, 1)})
     plot_comparison(
         arms, settings.output / "comparison.png", f"{ENV}, {_describe(SHIFT)}, {len(seeds)} paired episodes"
     )
     print(format_table(arms))
-    if settings.video_episodes:
-        write_video(source, translators, seeds[: settings.video_episodes], settings.output / "comparison.mp4")
-    print(f"{path.parent}: report.json, comparison.png, comparison.mp4; {time.monotonic() - started:.0f} s")
+    video = settings.output / "comparison.mp4"
+    write_video(source, translators, seeds[: settings.video_episodes], video)
+    written = [file.name for file in (path, settings.output / "comparison.png", video) if file.is_file()]
+    print(f"{path.parent}: {', '.join(written)}; {time.monotonic() - started:.0f} s")
     return path
 
 
@@ -204,6 +211,9 @@ def evaluate_arms(source: Act, translators: Mapping[str, ActionTranslator], seed
 
 def write_video(source: Act, translators: Mapping[str, ActionTranslator], seeds: list[int], path: Path) -> None:
     """Write source, untranslated and MLP-translated side by side, or say in a line why that cannot be."""
+    if not seeds:
+        path.unlink(missing_ok=True)
+        return
     render = "rgb_array"
     panels = {
         "source robot": VideoArm(lambda: make_env(ENV, render_mode=render), source),

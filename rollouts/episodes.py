@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from tqdm import tqdm
 
 from generative_policies.action_translation import ActionTranslator
-from generative_policies.data import TransitionDataset, pad_rows
+from generative_policies.data import TransitionDataset, episode_generator, pad_rows
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 Act = Callable[[NDArray[Any], Sequence[np.random.Generator]], NDArray[Any]]
@@ -104,14 +104,23 @@ def run_episodes(
         The episodes in the order of the seeds. Actions are clipped to the env's bounds.
 
     Raises:
-        ValueError: If there is no seed, or ``exploration`` has another length.
+        ValueError: If there is no seed, ``exploration`` has another length, ``make_env`` gives an env twice, or the
+            policy an action that is not finite or of another shape.
+        TypeError: If the action space is no bounded Box.
     """
-    if not seeds or (exploration is not None and len(exploration) != len(seeds)):
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+    if len(seeds) == 0 or (exploration is not None and len(exploration) != len(seeds)):
         given = "none" if exploration is None else len(exploration)
         raise ValueError(f"expected at least one seed and one exploration scale each, got {len(seeds)} and {given}")
     episodes: dict[int, Episode] = {}
     waiting = list(range(len(seeds)))[::-1]
     envs = [make_env() for _ in range(min(num_envs, len(seeds)))]
+    if len({id(env.unwrapped) for env in envs}) < len(envs):
+        raise ValueError("make_env must make a new env at each call, it gave the same one twice")
+    space = envs[0].action_space
+    if not isinstance(space, gymnasium.spaces.Box) or not space.is_bounded():
+        raise TypeError(f"episodes need an env with a bounded Box action space, got {space}")
     bar = tqdm(total=len(seeds), desc=progress, disable=progress is None, unit="episode", mininterval=0.5)
     try:
         running = [_Running(env, waiting.pop(), seeds, exploration) for env in envs]
@@ -151,11 +160,11 @@ class _Running:
         self.env = env
         self.number = number
         self.seed = int(seeds[number])
-        self.generator = np.random.default_rng([self.seed, 0])
+        self.generator = episode_generator(self.seed)
         self.exploration = 0.0 if exploration is None else float(exploration[number])
-        self.exploration_generator = np.random.default_rng([self.seed, 0, 1])
+        self.exploration_generator = episode_generator(self.seed, stream=1)
         observation, _ = env.reset(seed=self.seed)
-        self.observations = [observation]
+        self.observations = [np.array(observation)]  # some envs write the next one into the same array
         self.actions: list[NDArray[Any]] = []
         self.rewards: list[float] = []
         self.success: bool | None = None
@@ -163,14 +172,19 @@ class _Running:
     def step(self, action: NDArray[Any]) -> bool:
         """Step the env with the action, noisy and clipped, and return whether the episode is over."""
         space = self.env.action_space
-        assert isinstance(space, gymnasium.spaces.Box)
+        assert isinstance(space, gymnasium.spaces.Box)  # checked at the start
         if self.exploration:
             half_range = 0.5 * (space.high - space.low)
             noise = self.exploration_generator.standard_normal(space.shape)
             action = action + self.exploration * half_range * noise
+        if action.shape != space.shape or not np.isfinite(action).all():
+            raise ValueError(
+                f"the policy must give finite actions of shape {space.shape}, got {action} in step "
+                f"{len(self.actions)} of the episode with seed {self.seed}"
+            )
         action = np.clip(action, space.low, space.high).astype(space.dtype)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self.observations.append(observation)
+        self.observations.append(np.array(observation))
         self.actions.append(action)
         self.rewards.append(float(reward))
         if "is_success" in info:

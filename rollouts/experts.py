@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
-from generative_policies.checkpoints import CheckpointError, read_config
+from generative_policies.checkpoints import CheckpointError, read_config, write_synced
 
 SHIPPED_FOLDER = Path(__file__).parent / "expert_weights"
 FORMAT_VERSION = 1
@@ -52,11 +53,15 @@ def save_expert(policy: ActorCriticPolicy, path: str | os.PathLike[str], provena
         "activation": activation,
         "provenance": dict(provenance),
     }
-    path.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    try:
+        _build(config).load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"the policy has more to it than spaces, net_arch and activation: {error}") from error
+    path.mkdir(parents=True, exist_ok=True)
     weights, description = path / ".model.safetensors.new", path / ".config.json.new"
-    save_file(tensors, weights)
-    description.write_text(json.dumps(config, indent=2) + "\n")
+    write_synced(weights, serialize(tensors))
+    write_synced(description, (json.dumps(config, indent=2) + "\n").encode())
     weights.replace(path / "model.safetensors")
     description.replace(path / "config.json")
 
@@ -88,18 +93,22 @@ def load_expert(name: str | os.PathLike[str]) -> ActorCriticPolicy:
             f"got {config.get('format_version')!r} and {config.get('algorithm')!r}"
         )
     try:
-        policy = ActorCriticPolicy(
-            _build_box(config["observation_space"]),
-            _build_box(config["action_space"]),
-            lr_schedule=lambda progress_remaining: 0.0,
-            net_arch=config["net_arch"],
-            activation_fn=ACTIVATIONS[config["activation"]],
-        )
+        policy = _build(config)
         policy.load_state_dict(load_file(path / "model.safetensors"), strict=True)
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is no expert that can be read: {error}") from error
     policy.set_training_mode(False)
     return policy
+
+
+def _build(config: Mapping[str, Any]) -> ActorCriticPolicy:
+    return ActorCriticPolicy(
+        _build_box(config["observation_space"]),
+        _build_box(config["action_space"]),
+        lr_schedule=lambda progress_remaining: 0.0,
+        net_arch=config["net_arch"],
+        activation_fn=ACTIVATIONS[config["activation"]],
+    )
 
 
 def _describe_box(space: Any) -> dict[str, Any]:  # whatever space the policy has

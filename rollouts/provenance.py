@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -33,12 +34,30 @@ def write_json(path: Path, settings: Any, results: Mapping[str, Any]) -> None:
     new.replace(path)
 
 
+def require_writable(folder: Path) -> None:
+    """Make a folder and check that a file can be written in it, before hours of work and not after.
+
+    Raises:
+        OSError: If it cannot.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def _commit() -> str | None:
-    folder = Path(__file__).resolve().parent
+    """The commit of this checkout, with a mark where files differ from it; ``None`` where it is no checkout of ours."""
+    checkout = Path(__file__).resolve().parent.parent
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        )
+        answers = [
+            subprocess.run(
+                ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
+            for arguments in (["rev-parse", "--show-toplevel"], ["rev-parse", "HEAD"], ["status", "--porcelain"])
+        ]
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip()
+    toplevel, commit, changes = answers
+    if Path(toplevel).resolve() != checkout:
+        return None  # an environment inside somebody else's repository
+    return f"{commit} (changed)" if changes else commit

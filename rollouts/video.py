@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from generative_policies.rollouts.episodes import Act, run_episodes
+from generative_policies.rollouts.rendering import require_rendering
 
 Frame = NDArray[np.uint8]
 MakeRenderedEnv = Callable[[], gymnasium.Env[Any, Any]]
@@ -21,10 +22,6 @@ HOLD_FRAMES = 10
 ROBOT_COLOR = (0.32, 0.45, 0.62)
 FLOOR_COLOR = (0.72, 0.72, 0.72)
 OBJECT_COLOR = (0.95, 0.65, 0.1)
-
-
-class RenderingUnavailableError(RuntimeError):
-    """Offscreen rendering does not work on this machine."""
 
 
 class VideoArm(NamedTuple):
@@ -43,16 +40,8 @@ class RenderedEpisode(NamedTuple):
 
 
 def render_episode(arm: VideoArm, seed: int) -> RenderedEpisode:
-    """Run one episode and keep its frames.
-
-    Raises:
-        RenderingUnavailableError: If no frame can be rendered, for want of EGL, OSMesa or a screen.
-    """
-    try:
-        env = RenderCollection(light_up(arm.make_env()), pop_frames=False)
-        env.reset(seed=seed)
-    except Exception as error:  # the backends of OpenGL share no exception class
-        raise RenderingUnavailableError(f"offscreen rendering is not available: {error}") from error
+    """Run one episode and keep its frames."""
+    env = RenderCollection(light_up(arm.make_env()), pop_frames=False)
     (episode,) = run_episodes(lambda: env, arm.act, [seed])
     return RenderedEpisode(
         [on_white(np.asarray(frame)) for frame in env.frame_list], episode.success, episode.total_reward
@@ -97,6 +86,8 @@ def write_comparison_video(arms: Mapping[str, VideoArm], seeds: Sequence[int], p
     Raises:
         RenderingUnavailableError: If no frame can be rendered.
     """
+    path.unlink(missing_ok=True)  # an earlier run's would stand beside other figures
+    require_rendering()
     new = path.with_name(f".{path.stem}.new{path.suffix}")
     try:
         writer: Any  # imageio's types do not know append_data

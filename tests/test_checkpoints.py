@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from generative_policies import checkpoints
@@ -19,13 +22,17 @@ from generative_policies.action_translation import (
     MlpActionTranslator,
 )
 from generative_policies.checkpoints import ALLOWED_CLASSES, CheckpointError, load, save
-from generative_policies.inverse_dynamics import MlpInverseDynamics
+from generative_policies.inverse_dynamics import FlowInverseDynamics, MlpInverseDynamics
 from generative_policies.models import (
     ConditionalFlowModel,
     ConditionalUNet1D,
+    DictObservationEncoder,
+    DiffusionTransformer,
     GaussianPrior,
     IdentityEncoder,
     IdentityTwoInputEncoder,
+    LatentBridgeModel,
+    LiftedSourcePrior,
     Normalizer,
     ResidualMlp,
     SourcePrior,
@@ -40,6 +47,14 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         prior=SourcePrior(3, noise_scale=0.1),
         encoder=IdentityTwoInputEncoder(4, 1),
     ),
+    "flow with a lifted source": lambda: ConditionalFlowModel(2, prior=LiftedSourcePrior(2, 3), coupling="independent"),
+    "bridge": lambda: LatentBridgeModel(3, 4, bridge_sigma=0.3, down_dims=(8,), prior=SourcePrior(3)),
+    "transformer": lambda: ConditionalFlowModel(2, horizon=4, network=DiffusionTransformer(2, 0, 4, 8, 1, 2)),
+    "temporal unet": lambda: ConditionalFlowModel(2, 3, down_dims=(8, 16), horizon=5),
+    "own observation encoder": lambda: MlpActionTranslator(2, 4, (8,), encoder=IdentityEncoder(4)),
+    "dictionary": lambda: DictObservationEncoder({"a": (3,), "b": (8, 8, 3)}, history=2),
+    "flow inverse dynamics": lambda: FlowInverseDynamics(2, 4, (8,), next_obs_dim=3, num_steps=7),
+    "prior of another width": lambda: FlowActionPriorTranslator(2, 4, (8,), source_action_dim=3),
     "flow of chunks": lambda: ConditionalFlowModel(
         2, 4, horizon=3, network=ResidualMlp(2, 4, horizon=3), prior=GaussianPrior(2), encoder=IdentityEncoder(4)
     ),
@@ -107,19 +122,70 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     def full_disk(*arguments: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full_disk)
+    monkeypatch.setattr(checkpoints, "write_synced", full_disk)
     with pytest.raises(OSError, match="no space"):
         save(Normalizer(3), tmp_path / "n")
     assert load(tmp_path / "n").dim == 2
     assert [path.name for path in tmp_path.iterdir()] == ["n"]
 
 
+def test_a_failing_last_rename_puts_the_old_checkpoint_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(Normalizer(2), tmp_path / "n")
+    rename = Path.rename
+
+    def fail_for_the_new(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError("input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(OSError, match="input/output"):
+        save(Normalizer(3), tmp_path / "n")
+    assert load(tmp_path / "n").dim == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["n"]
+
+
+def test_killed_between_the_renames_the_old_checkpoint_loads_and_the_next_save_works(tmp_path: Path) -> None:
+    save(Normalizer(2), tmp_path / "n")
+    code = f"""
+import os
+from pathlib import Path
+from generative_policies.checkpoints import save
+from generative_policies.models import Normalizer
+rename = Path.rename
+Path.rename = lambda self, target: os._exit(9) if self.name == "new" else rename(self, target)
+save(Normalizer(3), {str(tmp_path / "n")!r})
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert not (tmp_path / "n").exists()
+    assert load(tmp_path / "n").dim == 2
+    save(Normalizer(4), tmp_path / "n")
+    assert load(tmp_path / "n").dim == 4
+
+
+def test_files_have_the_users_permissions(tmp_path: Path) -> None:
+    (tmp_path / "probe").write_text("")
+    save(Normalizer(2), tmp_path / "n")
+    expected = (tmp_path / "probe").stat().st_mode & 0o777
+    assert all(file.stat().st_mode & 0o777 == expected for file in (tmp_path / "n").iterdir())
+
+
 def test_something_else_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-    with pytest.raises(CheckpointError, match="no checkpoint folder"):
-        save(Normalizer(2), tmp_path / "thesis")
-    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "other" / "model.safetensors").write_bytes(b"weights of another library")
+    save(Normalizer(2), tmp_path / "with notes")
+    (tmp_path / "with notes" / "notes.txt").write_text("what worked")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name in ("thesis", "other", "with notes"):
+        with pytest.raises(CheckpointError, match="holds other things"):
+            save(Normalizer(3), tmp_path / name)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "empty").mkdir()
+    save(Normalizer(2), tmp_path / "empty")
+    assert load(tmp_path / "empty").dim == 2
 
 
 class OwnEncoder(IdentityEncoder):
@@ -147,11 +213,22 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
     (path / "config.json").write_text(json.dumps(change(config)))
 
 
+def rewrite(path: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    tensors = {name: change(tensor) for name, tensor in load_file(path / "model.safetensors").items()}
+    save_file(tensors, path / "model.safetensors")
+
+
+FLOW = "generative_policies.models.ConditionalFlowModel"
+
+
 class Payload:
-    """Runs code when it is unpickled."""
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
 
     def __reduce__(self) -> Any:
-        return (Path("/nonexistent-folder/pwned").touch, ())
+        return (Path.touch, (self.mark,))
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -162,8 +239,46 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty weights": (lambda path: (path / "model.safetensors").write_bytes(b""), "cannot be read"),
     "missing weights": (lambda path: (path / "model.safetensors").unlink(), "cannot be read"),
     "pickle for weights": (
-        lambda path: (path / "model.safetensors").write_bytes(pickle.dumps(Payload())),
+        lambda path: (path / "model.safetensors").write_bytes(pickle.dumps(Payload(path / "mark"))),
         "cannot be read",
+    ),
+    "pickle for config": (
+        lambda path: (path / "config.json").write_bytes(pickle.dumps(Payload(path / "mark"))),
+        "cannot be read",
+    ),
+    "a folder for weights": (
+        lambda path: ((path / "model.safetensors").unlink(), (path / "model.safetensors").mkdir()),
+        "cannot be read",
+    ),
+    "NaN weights": (lambda path: rewrite(path, lambda x: x * float("nan")), "finite"),
+    "weights of two types": (lambda path: rewrite(path, lambda x: x.half() if x.ndim == 2 else x), "several types"),
+    "complex weights": (lambda path: rewrite(path, lambda x: x.to(torch.complex64)), "finite real"),
+    "a number of a million digits": (
+        lambda path: (path / "config.json").write_text('{"format_version": ' + "1" * 10_000 + "}"),
+        "cannot be read",
+    ),
+    "a prior that is none": (
+        lambda path: edit(path, lambda c: c | {"model": {"class": FLOW, "arguments": {"target_dim": 2, "prior": 3}}}),
+        "prior must be a Prior",
+    ),
+    "an encoder of another class": (
+        lambda path: edit(
+            path,
+            lambda c: (
+                c
+                | {
+                    "model": {
+                        "class": FLOW,
+                        "arguments": {
+                            "target_dim": 2,
+                            "cond_dim": 3,
+                            "encoder": {"class": "generative_policies.models.Normalizer", "arguments": {"dim": 3}},
+                        },
+                    }
+                }
+            ),
+        ),
+        "encoder must be an? Encoder",
     ),
     "torch file for weights": (lambda path: torch.save({"a": 1}, path / "model.safetensors"), "cannot be read"),
     "missing config": (lambda path: (path / "config.json").unlink(), r"config\.json cannot be read"),
@@ -208,6 +323,12 @@ def test_a_broken_checkpoint_is_refused_by_name(name: str, checkpoint: Path) -> 
     with pytest.raises(CheckpointError, match=message) as error:
         load(checkpoint)
     assert str(checkpoint) in str(error.value)
+    assert not (checkpoint / "mark").exists()
+
+
+def test_the_payload_would_leave_its_mark(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Payload(tmp_path / "mark")))
+    assert (tmp_path / "mark").exists()
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

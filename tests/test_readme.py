@@ -1,7 +1,10 @@
 """The README runs as printed."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,17 @@ def test_commands_exist() -> None:
     assert {"demo", "test", "install", "format", "lint"} <= set(targets)
     for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+@pytest.mark.slow  # 15 s
+def test_help_commands_run_as_printed(tmp_path: Path) -> None:
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    commands = [line for line in lines if line and not line.startswith("make ")]
+    assert len(commands) == 3
+    for command in commands:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        answer = subprocess.run(command, shell=True, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True)
+        assert answer.returncode == 0 and b"--seed" in answer.stdout, command
 
 
 def test_links_and_pictures_exist() -> None:

@@ -1,6 +1,8 @@
 """The target robot in the source robot's clothes."""
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.checkpoints import load
-from generative_policies.data import pad_rows
+from generative_policies.data import episode_generator, pad_rows
+from generative_policies.models.mlp import check_dim
 
 Observation = NDArray[Any]
 Action = NDArray[Any]
@@ -31,14 +34,14 @@ class ActionTranslationWrapper(
     Args:
         env: The *target*, with flat observations and a flat, bounded action space.
         translator: An ``ActionTranslator``, or the path of a checkpoint of one. A path makes ``env.spec`` recordable.
-        source_action_space: The source's action space; where the translator's source and target actions are equally
-            wide, the target's by default.
+        source_action_space: The source's action space, a Box or a mapping of its ``low`` and ``high``; where the
+            translator's source and target actions are equally wide, the target's by default.
         block: The translator sees a batch padded to this many rows, so that an env alone gives bit for bit what it
             gives among others; 1 is fastest.
 
     Raises:
         TypeError: If a space is not a Box, or ``translator`` is not a translator.
-        ValueError: If the translator's widths do not fit the spaces.
+        ValueError: If the translator's widths do not fit the spaces, or an action space is unbounded.
 
     Example:
         >>> from generative_policies.action_translation import MlpActionTranslator
@@ -53,22 +56,29 @@ class ActionTranslationWrapper(
         self,
         env: gymnasium.Env[Observation, Action],
         translator: ActionTranslator | str | os.PathLike[str],
-        source_action_space: Box | None = None,
+        source_action_space: Box | Mapping[str, list[float]] | None = None,
         *,
         block: int = 16,
     ) -> None:
-        recorded = os.fspath(translator) if isinstance(translator, str | os.PathLike) else translator
-        # A recorded model would be copied otherwise.
+        if isinstance(source_action_space, Mapping):
+            bounds = {name: np.asarray(source_action_space[name], dtype=np.float32) for name in ("low", "high")}
+            source_action_space = Box(bounds["low"], bounds["high"])
+        # What is recorded survives JSON: a path that holds in every folder, a space as lists. A model in memory does
+        # not, and is not copied.
         RecordConstructorArgs.__init__(
-            self, translator=recorded, source_action_space=source_action_space, block=block, _disable_deepcopy=True
+            self,
+            translator=str(Path(translator).absolute()) if isinstance(translator, str | os.PathLike) else translator,
+            source_action_space=_describe_box(source_action_space),
+            block=block,
+            _disable_deepcopy=True,
         )
         gymnasium.Wrapper.__init__(self, env)
         model = load(translator) if isinstance(translator, str | os.PathLike) else translator
         if not isinstance(model, ActionTranslator):
             raise TypeError(f"translator must be an ActionTranslator or the path of one, got {type(model).__name__}")
         self.translator = model
-        self.block = block
-        self.target_action_space = _flat_box("the env's action space", env.action_space)
+        self.block = check_dim("block", block)
+        self.target_action_space = _bounded_box("the env's action space", env.action_space)
         observation_dim = _flat_box("the env's observation space", env.observation_space).shape[0]
         target_dim = self.target_action_space.shape[0]
         if (model.obs_dim, model.action_dim) != (observation_dim, target_dim):
@@ -83,7 +93,7 @@ class ActionTranslationWrapper(
                     f"{target_dim}: pass source_action_space"
                 )
             source_action_space = self.target_action_space
-        source_box = _flat_box("source_action_space", source_action_space)
+        source_box = _bounded_box("source_action_space", source_action_space)
         if source_box.shape[0] != model.source_action_dim:
             raise ValueError(
                 f"the translator takes source actions of width {model.source_action_dim}, but "
@@ -108,7 +118,7 @@ class ActionTranslationWrapper(
             self.seed, self.episode_index = int(np.random.default_rng().integers(2**31)), 0
         else:
             self.episode_index += 1
-        self.noise_generator = np.random.default_rng([self.seed, self.episode_index])
+        self.noise_generator = episode_generator(self.seed, self.episode_index)
         self.step_index = 0
         self.observation = np.array(observation)  # the caller may change what it was given
         return observation, info
@@ -154,7 +164,19 @@ class ActionTranslationWrapper(
         return target_action
 
 
-def _flat_box(name: str, space: gymnasium.Space[Any]) -> Box:
+def _flat_box(name: str, space: Any) -> Box:
     if not isinstance(space, Box) or len(space.shape) != 1:
         raise TypeError(f"{name} must be a Box with one axis, got {space}")
     return space
+
+
+def _bounded_box(name: str, space: Any) -> Box:
+    box = _flat_box(name, space)
+    if not box.is_bounded():
+        raise ValueError(f"{name} must have finite bounds, got {box}")
+    return box
+
+
+def _describe_box(space: Any) -> Any:
+    """A Box as plain lists; anything else as it is."""
+    return {"low": space.low.tolist(), "high": space.high.tolist()} if isinstance(space, Box) else space

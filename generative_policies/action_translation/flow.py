@@ -9,9 +9,10 @@ from torch import Tensor
 
 from generative_policies.action_translation.translator import ActionTranslator, fit_action_normalizers
 from generative_policies.models.arrays import ArrayT
-from generative_policies.models.encoders import Encoder, IdentityEncoder, IdentityTwoInputEncoder
+from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder, ObservationAndVectorEncoder
 from generative_policies.models.flow import ConditionalFlowModel
-from generative_policies.models.priors import GaussianPrior, SourcePrior
+from generative_policies.models.mlp import check_dim
+from generative_policies.models.priors import GaussianPrior, LiftedSourcePrior, Prior, SourcePrior
 from generative_policies.models.residual_mlp import ResidualMlp
 
 
@@ -25,12 +26,15 @@ class FlowActionTranslator(ActionTranslator):
         action_dim: Width of the target action.
         obs_dim: Width of the observation, the target's.
         net_arch: Hidden widths of the residual-MLP velocity network.
-        source_action_dim: Width of the source action; ``action_dim`` by default. A prior needs it to be that.
-        prior_noise: Standard deviation of the noise around the source action as prior, in normalised units.
+        source_action_dim: Width of the source action; ``action_dim`` by default. A prior carries another width over
+            by a fixed affine map, see ``LiftedSourcePrior``.
+        prior_noise: Standard deviation of the noise around the source action as prior, in normalised units; 0.3 by
+            default, superfluous where the source action is no prior.
         num_steps: Solver steps of a translation where the caller names no other number.
+        encoder: Maps the observation to ``obs_dim`` features, see ``ActionTranslator``.
 
     Raises:
-        ValueError: If a dimension is not positive, or a prior meets unequal action widths.
+        ValueError: If a dimension or ``num_steps`` is not positive, or ``prior_noise`` is negative or superfluous.
     """
 
     source_as_prior: ClassVar[bool]
@@ -44,56 +48,55 @@ class FlowActionTranslator(ActionTranslator):
         net_arch: Sequence[int] = (32, 32),
         source_action_dim: int | None = None,
         *,
-        prior_noise: float = 0.3,
+        prior_noise: float | None = None,
         num_steps: int | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
-        super().__init__(action_dim, obs_dim, source_action_dim)
-        if self.source_as_prior and self.source_action_dim != action_dim:
-            raise ValueError(
-                f"{type(self).__name__} starts at the source action, which must be as wide as the target's: "
-                f"source_action_dim is {self.source_action_dim}, action_dim {action_dim}; "
-                f"use FlowActionConditionedTranslator or MlpActionTranslator"
-            )
+        super().__init__(action_dim, obs_dim, source_action_dim, encoder)
         self.config = {
             "action_dim": action_dim,
             "obs_dim": obs_dim,
             "net_arch": tuple(net_arch),
             "source_action_dim": source_action_dim,
-            "prior_noise": prior_noise,
+            "prior_noise": None if prior_noise is None else float(prior_noise),
             "num_steps": num_steps,
+            "encoder": encoder,
         }
-        self.num_steps = self.default_num_steps if num_steps is None else num_steps
+        if prior_noise is not None and not self.source_as_prior:
+            raise ValueError(f"prior_noise is superfluous: {type(self).__name__} starts at Gaussian noise")
+        self.num_steps = self.default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
         self.noise_dim = action_dim
-        encoder: Encoder = (
-            IdentityTwoInputEncoder(obs_dim, self.source_action_dim)
-            if self.source_as_condition
-            else IdentityEncoder(obs_dim)
-        )
+        observation_encoder = encoder or IdentityEncoder(obs_dim)
+        if self.source_as_condition:
+            condition_encoder: Encoder = ObservationAndVectorEncoder(observation_encoder, self.source_action_dim)
+        else:
+            condition_encoder = observation_encoder
+        cond_dim = condition_encoder.output_dim
         self.flow = ConditionalFlowModel(
             action_dim,
-            encoder.output_dim,
-            network=ResidualMlp(action_dim, encoder.output_dim, net_arch),
-            prior=SourcePrior(action_dim, prior_noise) if self.source_as_prior else GaussianPrior(action_dim),
-            encoder=encoder,
+            cond_dim,
+            network=ResidualMlp(action_dim, cond_dim, net_arch),
+            prior=self._prior(0.3 if prior_noise is None else prior_noise),
+            encoder=condition_encoder,
         )
 
     def forward(
         self,
-        obs: Tensor,
+        obs: Condition,
         source_actions: Tensor,
         target_actions: Tensor,
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Return the flow-matching loss, see ``ActionTranslator.forward``."""
-        self.check_pairs(obs, source_actions, target_actions)
-        condition, source = self._condition(obs, source_actions), self._source(source_actions)
+        inputs = self.check_pairs(obs, source_actions, target_actions)
+        condition, source = self._condition(inputs, source_actions), self._source(source_actions)
         loss: Tensor = self.flow(target_actions, condition, source, generator=generator)
         return loss
 
     def translate(
         self,
-        obs: Tensor,
+        obs: Condition,
         source_actions: Tensor,
         *,
         num_steps: int | None = None,
@@ -111,9 +114,9 @@ class FlowActionTranslator(ActionTranslator):
             generator: Source of the noise.
             noise: ``(batch, action_dim)``, the noise itself.
         """
-        self.check_pairs(obs, source_actions)
+        inputs = self.check_pairs(obs, source_actions)
         return self.flow.sample(
-            condition=self._condition(obs, source_actions),
+            condition=self._condition(inputs, source_actions),
             source=self._source(source_actions),
             num_steps=self.num_steps if num_steps is None else num_steps,
             solver=solver,
@@ -123,7 +126,7 @@ class FlowActionTranslator(ActionTranslator):
 
     def predict(
         self,
-        obs: ArrayT,
+        obs: Condition,
         source_actions: ArrayT,
         *,
         num_steps: int | None = None,
@@ -144,20 +147,34 @@ class FlowActionTranslator(ActionTranslator):
         translate = partial(self.translate, num_steps=num_steps, solver=solver, generator=generator)
         return self._shell(obs, source_actions, noise, translate)
 
-    def fit_normalizers(self, obs: Tensor, source_actions: Tensor, target_actions: Tensor) -> None:
+    def fit_normalizers(self, obs: Condition, source_actions: Tensor, target_actions: Tensor) -> None:
         """Fit the statistics from training data, shaped as in the loss."""
+        inputs = self.check_pairs(obs, source_actions, target_actions)
+        self.flow.fit_normalizers(target_actions, self._condition(inputs, source_actions), self._source(source_actions))
+        if isinstance(self.flow.encoder, ObservationAndVectorEncoder):
+            fit_action_normalizers(
+                self.flow.encoder.normalizer, self.flow.target_normalizer, source_actions, target_actions
+            )
+
+    @property
+    def observation_encoder(self) -> Encoder:
+        """The encoder of the observation."""
         encoder = self.flow.encoder
-        if isinstance(encoder, IdentityTwoInputEncoder):
-            encoder.normalizer_1.fit(obs)
-            fit_action_normalizers(encoder.normalizer_2, self.flow.target_normalizer, source_actions, target_actions)
-        else:
-            self.flow.fit_normalizers(target_actions, obs, source_actions)
+        assert encoder is not None  # always given in the constructor
+        return encoder.observation_encoder if isinstance(encoder, ObservationAndVectorEncoder) else encoder
+
+    def _prior(self, noise_scale: float) -> Prior:
+        if not self.source_as_prior:
+            return GaussianPrior(self.action_dim)
+        if self.source_action_dim == self.action_dim:
+            return SourcePrior(self.action_dim, noise_scale)
+        return LiftedSourcePrior(self.action_dim, self.source_action_dim, noise_scale)
 
     def _source(self, source_actions: Tensor) -> Tensor | None:
         return source_actions if self.source_as_prior else None
 
-    def _condition(self, obs: Tensor, source_actions: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return (obs, source_actions) if self.source_as_condition else obs
+    def _condition(self, inputs: tuple[Tensor, ...], source_actions: Tensor) -> tuple[Tensor, ...]:
+        return (*inputs, source_actions) if self.source_as_condition else inputs
 
 
 class FlowActionPriorTranslator(FlowActionTranslator):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import ArrayT, as_caller, as_rows, check_rows, evaluating, parameter_like
+from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
 from generative_policies.models.mlp import check_dim
 from generative_policies.models.normalizer import Normalizer
 
@@ -17,8 +18,13 @@ class ActionTranslator(nn.Module, ABC):
 
     Args:
         action_dim: Width of the target action.
-        obs_dim: Width of the observation, the target's.
+        obs_dim: Width of the observation, the target's; with an encoder, of its features.
         source_action_dim: Width of the source action; ``action_dim`` by default.
+        encoder: Maps the observation to ``obs_dim`` features; ``IdentityEncoder(obs_dim)`` by default. Wherever ``obs``
+            stands, it is then what the encoder takes, such as a dictionary.
+
+    Raises:
+        ValueError: If a dimension is not positive, or the encoder gives other than ``obs_dim`` features.
 
     Attributes:
         noise_dim: Width of the noise that a translation takes, 0 for a deterministic translator. A caller who owns the
@@ -27,8 +33,12 @@ class ActionTranslator(nn.Module, ABC):
 
     noise_dim: int
 
-    def __init__(self, action_dim: int, obs_dim: int, source_action_dim: int | None = None) -> None:
+    def __init__(
+        self, action_dim: int, obs_dim: int, source_action_dim: int | None = None, encoder: Encoder | None = None
+    ) -> None:
         super().__init__()
+        if encoder is not None and encoder.output_dim != obs_dim:
+            raise ValueError(f"encoder gives {encoder.output_dim} features, but obs_dim is {obs_dim}")
         self.action_dim = check_dim("action_dim", action_dim)
         self.obs_dim = check_dim("obs_dim", obs_dim)
         self.source_action_dim = (
@@ -38,7 +48,7 @@ class ActionTranslator(nn.Module, ABC):
     @abstractmethod
     def forward(
         self,
-        obs: Tensor,
+        obs: Condition,
         source_actions: Tensor,
         target_actions: Tensor,
         *,
@@ -62,7 +72,7 @@ class ActionTranslator(nn.Module, ABC):
     @abstractmethod
     def translate(
         self,
-        obs: Tensor,
+        obs: Condition,
         source_actions: Tensor,
         *,
         generator: torch.Generator | None = None,
@@ -81,12 +91,12 @@ class ActionTranslator(nn.Module, ABC):
         """
 
     @abstractmethod
-    def fit_normalizers(self, obs: Tensor, source_actions: Tensor, target_actions: Tensor) -> None:
+    def fit_normalizers(self, obs: Condition, source_actions: Tensor, target_actions: Tensor) -> None:
         """Fit the statistics from training data, shaped as in the loss."""
 
     def predict(
         self,
-        obs: ArrayT,
+        obs: Condition,
         source_actions: ArrayT,
         *,
         generator: torch.Generator | None = None,
@@ -108,27 +118,39 @@ class ActionTranslator(nn.Module, ABC):
         """
         return self._shell(obs, source_actions, noise, partial(self.translate, generator=generator))
 
-    def check_pairs(self, obs: Tensor, source_actions: Tensor, target_actions: Tensor | None = None) -> None:
-        """Check the shapes of a batch.
+    def check_pairs(
+        self, obs: Condition, source_actions: Tensor, target_actions: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Check the shapes of a batch, and return the inputs of the observation's encoder.
 
         Raises:
             ValueError: If a shape, the number of rows or an entry is wrong.
         """
-        check_rows("obs", obs, (self.obs_dim,))
-        check_rows("source_actions", source_actions, (self.source_action_dim,), len(obs))
+        like = parameter_like(self)
+        inputs = self.observation_encoder.check(obs, "obs")
+        batch = len(inputs[0])
+        check_rows("source_actions", source_actions, (self.source_action_dim,), batch, like)
         if target_actions is not None:
-            check_rows("target_actions", target_actions, (self.action_dim,), len(obs))
+            check_rows("target_actions", target_actions, (self.action_dim,), batch, like)
+            if batch == 0:
+                raise ValueError("training needs at least one row, got none")
+        return inputs
+
+    @property
+    def observation_encoder(self) -> Encoder:
+        """The encoder of the observation; by default the observation is a vector and stays as it is."""
+        return IdentityEncoder(self.obs_dim).to(parameter_like(self))
 
     def _shell(
-        self, obs: ArrayT, source_actions: ArrayT, noise: ArrayT | None, translate: Callable[..., Tensor]
+        self, obs: Condition, source_actions: ArrayT, noise: ArrayT | None, translate: Callable[..., Tensor]
     ) -> ArrayT:
         """Call ``translate(obs, source_actions, noise=...)`` on a caller's arrays without gradients."""
         like = parameter_like(self)
-        obs_rows = as_rows("obs", obs, (self.obs_dim,), like)
+        obs_rows = self.observation_encoder.rows(obs, "obs")
         source_rows = as_rows("source_actions", source_actions, (self.source_action_dim,), like)
         noise_rows = None if noise is None else as_rows("noise", noise, (self.noise_dim,), like)
         with evaluating(self):
-            rows = translate(obs_rows, source_rows, noise=noise_rows)
+            rows = translate(obs_rows if len(obs_rows) > 1 else obs_rows[0], source_rows, noise=noise_rows)
         return as_caller(rows, source_actions, single=source_actions.ndim == 1)
 
 

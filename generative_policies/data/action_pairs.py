@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from generative_policies.data.episodic import EpisodicDataset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ActionPairDataset(EpisodicDataset):
     """What a translator learns from: in this state, this source action corresponds to that target action.
 

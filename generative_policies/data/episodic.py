@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EpisodicDataset:
     """Rows of several arrays that remember their episode.
 
@@ -19,8 +19,8 @@ class EpisodicDataset:
         episodes: ``(rows,)``, integer, the episode of each row.
 
     Raises:
-        ValueError: If there is no row, an array is not two-dimensional, holds other than finite numbers or has another
-            number of rows.
+        ValueError: If there is no row, an array has no axis of features, holds other than finite numbers or has
+            another number of rows.
     """
 
     episodes: NDArray[np.int64]
@@ -34,8 +34,8 @@ class EpisodicDataset:
         object.__setattr__(self, "episodes", episodes.astype(np.int64))
         for name, array in self.arrays().items():
             array = np.asarray(array)
-            if array.ndim != 2 or len(array) != len(episodes):
-                raise ValueError(f"{name} must have shape ({len(episodes)}, features), got {array.shape}")
+            if array.ndim < 2 or len(array) != len(episodes):
+                raise ValueError(f"{name} must have shape ({len(episodes)}, features...), got {array.shape}")
             if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
                 bad = "" if array.dtype.kind not in "fiu" else f", first in row {_first_bad_row(array)}"
                 raise ValueError(f"{name} must hold finite numbers, got dtype {array.dtype} with others{bad}")
@@ -98,4 +98,4 @@ class EpisodicDataset:
 
 
 def _first_bad_row(array: NDArray[Any]) -> int:
-    return int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+    return int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from generative_policies.data.episodic import EpisodicDataset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TransitionDataset(EpisodicDataset):
     """Steps of one robot: what it saw, what it did, what it saw next.
 

@@ -5,34 +5,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.arrays import (
-    ArrayT,
-    as_caller,
-    as_rows,
-    check_rows,
-    evaluating,
-    parameter_like,
-    same_batch,
-)
-from generative_policies.models.encoders import IdentityTwoInputEncoder
-from generative_policies.models.mlp import Mlp, check_dim
+from generative_policies.inverse_dynamics.inverse_dynamics import InverseDynamics
+from generative_policies.inverse_dynamics.transition_encoders import FeatureChangeEncoder, transition_encoder
+from generative_policies.models.encoders import Condition, Encoder
+from generative_policies.models.mlp import Mlp
 from generative_policies.models.normalizer import Normalizer
 
 
-class MlpInverseDynamics(nn.Module):
+class MlpInverseDynamics(InverseDynamics):
     """The mean action that leads from an observation to the next.
-
-    The network sees the normalised observation beside the normalised *difference* to the next one: a single step
-    changes an observation by little of its overall spread.
 
     Args:
         action_dim: Width of the action.
         obs_dim: Width of the observation.
         net_arch: Hidden widths.
         next_obs_dim: Width of the next observation where only its leading part is known; ``obs_dim`` by default.
-
-    Raises:
-        ValueError: If a dimension is not positive, or ``next_obs_dim`` exceeds ``obs_dim``.
+        encoder: Maps an observation to ``obs_dim`` features, see ``InverseDynamics``.
 
     Example:
         >>> model = MlpInverseDynamics(action_dim=7, obs_dim=64, net_arch=[32, 32])
@@ -42,83 +30,56 @@ class MlpInverseDynamics(nn.Module):
         torch.Size([8, 7])
     """
 
+    noise_dim = 0
+
     def __init__(
-        self, action_dim: int, obs_dim: int, net_arch: Sequence[int] = (32, 32), next_obs_dim: int | None = None
+        self,
+        action_dim: int,
+        obs_dim: int,
+        net_arch: Sequence[int] = (32, 32),
+        next_obs_dim: int | None = None,
+        *,
+        encoder: Encoder | None = None,
     ) -> None:
-        super().__init__()
-        self.action_dim = check_dim("action_dim", action_dim)
-        self.obs_dim = check_dim("obs_dim", obs_dim)
-        self.next_obs_dim = obs_dim if next_obs_dim is None else check_dim("next_obs_dim", next_obs_dim)
-        if self.next_obs_dim > obs_dim:
-            raise ValueError(f"next_obs_dim must be at most obs_dim={obs_dim}, got {next_obs_dim}")
+        super().__init__(action_dim, obs_dim, next_obs_dim, encoder)
         self.config = {
             "action_dim": action_dim,
             "obs_dim": obs_dim,
             "net_arch": tuple(net_arch),
             "next_obs_dim": next_obs_dim,
+            "encoder": encoder,
         }
-        self.encoder = IdentityTwoInputEncoder(obs_dim, self.next_obs_dim)
+        self.encoder = transition_encoder(obs_dim, self.next_obs_dim, encoder)
         self.action_normalizer = Normalizer(action_dim)
         self.network = Mlp(self.encoder.output_dim, action_dim, net_arch)
 
     def forward(
-        self, obs: Tensor, next_obs: Tensor, actions: Tensor, *, generator: torch.Generator | None = None
+        self, obs: Condition, next_obs: Condition, actions: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Return the mean squared action error, in normalised units.
-
-        Args:
-            obs: ``(batch, obs_dim)``.
-            next_obs: ``(batch, next_obs_dim)``.
-            actions: ``(batch, action_dim)``.
-            generator: Every loss of the library takes one; regression draws nothing from it.
-
-        Returns:
-            A scalar with gradients.
-
-        Raises:
-            ValueError: If a shape, the number of rows or an entry is wrong.
-        """
-        check_rows("actions", actions, (self.action_dim,))
-        same_batch(obs=obs, next_obs=next_obs, actions=actions)
-        predicted = self.network(self._features(obs, next_obs))
+        """Return the mean squared action error, see ``InverseDynamics.forward``."""
+        predicted = self.network(self.encoder(*self.check_transitions(obs, next_obs, actions)))
         return nn.functional.mse_loss(predicted, self.action_normalizer.normalize(actions))
 
-    def actions(self, obs: Tensor, next_obs: Tensor) -> Tensor:
-        """Return actions ``(batch, action_dim)`` in raw units, differentiable in parameters and inputs.
+    def actions(
+        self,
+        obs: Condition,
+        next_obs: Condition,
+        *,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean actions, see ``InverseDynamics.actions``."""
+        if noise is not None:
+            raise ValueError(f"noise is superfluous: {type(self).__name__} is deterministic, got {tuple(noise.shape)}")
+        predicted = self.network(self.encoder(*self.check_transitions(obs, next_obs)))
+        return self.action_normalizer.denormalize(predicted)
 
-        Args:
-            obs: ``(batch, obs_dim)``.
-            next_obs: ``(batch, next_obs_dim)``.
-
-        Raises:
-            ValueError: If a shape, the number of rows or an entry is wrong.
-        """
-        return self.action_normalizer.denormalize(self.network(self._features(obs, next_obs)))
-
-    def predict(self, obs: ArrayT, next_obs: ArrayT) -> ArrayT:
-        """Return actions without gradients, in the kind, rank and dtype of ``obs``.
-
-        Args:
-            obs: ``(obs_dim,)`` or ``(batch, obs_dim)``.
-            next_obs: ``(next_obs_dim,)`` or ``(batch, next_obs_dim)``.
-
-        Raises:
-            ValueError: If a shape, the number of rows or an entry is wrong.
-        """
-        like = parameter_like(self)
-        obs_rows = as_rows("obs", obs, (self.obs_dim,), like)
-        next_obs_rows = as_rows("next_obs", next_obs, (self.next_obs_dim,), like)
-        with evaluating(self):
-            rows = self.actions(obs_rows, next_obs_rows)
-        return as_caller(rows, obs, single=obs.ndim == 1)
-
-    def fit_normalizers(self, obs: Tensor, next_obs: Tensor, actions: Tensor) -> None:
+    def fit_normalizers(self, obs: Condition, next_obs: Condition, actions: Tensor) -> None:
         """Fit the statistics from training data, shaped as in the loss."""
-        self.encoder.fit_normalizers(obs, next_obs - obs[:, : self.next_obs_dim])
+        self.encoder.fit_normalizers(*self.check_transitions(obs, next_obs, actions))
         self.action_normalizer.fit(actions)
 
-    def _features(self, obs: Tensor, next_obs: Tensor) -> Tensor:
-        check_rows("obs", obs, (self.obs_dim,))
-        check_rows("next_obs", next_obs, (self.next_obs_dim,), len(obs))
-        features: Tensor = self.encoder(obs, next_obs - obs[:, : self.next_obs_dim])
-        return features
+    @property
+    def observation_encoder(self) -> Encoder | None:
+        """The encoder of one observation, ``None`` where observations are vectors."""
+        return self.encoder.observation_encoder if isinstance(self.encoder, FeatureChangeEncoder) else None

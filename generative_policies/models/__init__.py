@@ -1,10 +1,19 @@
 """Flow models, velocity networks, priors, encoders, solvers and sample metrics. Needs torch alone."""
 
-from generative_policies.models.encoders import Encoder, IdentityEncoder, IdentityTwoInputEncoder
-from generative_policies.models.flow import ConditionalFlowModel
+from generative_policies.models.bridge import LatentBridgeModel
+from generative_policies.models.coupling import conditional_optimal_transport
+from generative_policies.models.dict_encoder import DictObservationEncoder
+from generative_policies.models.encoders import (
+    Encoder,
+    IdentityEncoder,
+    IdentityTwoInputEncoder,
+    ObservationAndVectorEncoder,
+)
+from generative_policies.models.flow import ConditionalFlowModel, PathLength
+from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.mlp import Mlp
 from generative_policies.models.normalizer import Normalizer
-from generative_policies.models.priors import GaussianPrior, Prior, SourcePrior
+from generative_policies.models.priors import GaussianPrior, LiftedSourcePrior, Prior, SourcePrior
 from generative_policies.models.residual_mlp import ResidualMlp
 from generative_policies.models.sample_metrics import (
     RealVersusReal,
@@ -14,7 +23,8 @@ from generative_policies.models.sample_metrics import (
     real_versus_real,
     sliced_wasserstein,
 )
-from generative_policies.models.solvers import SOLVERS, integrate
+from generative_policies.models.solvers import SOLVERS, integrate, trajectory
+from generative_policies.models.transformer import DiffusionTransformer
 from generative_policies.models.unet import ConditionalUNet1D
 from generative_policies.models.velocity import VelocityNetwork
 
@@ -22,21 +32,30 @@ __all__ = [
     "SOLVERS",
     "ConditionalFlowModel",
     "ConditionalUNet1D",
+    "DictObservationEncoder",
+    "DiffusionTransformer",
     "Encoder",
     "GaussianPrior",
+    "GenerativeModel",
     "IdentityEncoder",
     "IdentityTwoInputEncoder",
+    "LatentBridgeModel",
+    "LiftedSourcePrior",
     "Mlp",
     "Normalizer",
+    "ObservationAndVectorEncoder",
+    "PathLength",
     "Prior",
     "RealVersusReal",
     "ResidualMlp",
     "SourcePrior",
     "VelocityNetwork",
+    "conditional_optimal_transport",
     "energy_distance",
     "integrate",
     "mode_masses",
     "modes_covered",
     "real_versus_real",
     "sliced_wasserstein",
+    "trajectory",
 ]

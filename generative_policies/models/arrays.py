@@ -13,7 +13,13 @@ Array = NDArray[Any] | Tensor
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 
-def check_rows(name: str, value: Tensor, feature_shape: tuple[int, ...], batch: int | None = None) -> None:
+def check_rows(
+    name: str,
+    value: Tensor,
+    feature_shape: tuple[int, ...],
+    batch: int | None = None,
+    like: Tensor | None = None,
+) -> None:
     """Check that a tensor is a batch of finite rows.
 
     Args:
@@ -21,10 +27,11 @@ def check_rows(name: str, value: Tensor, feature_shape: tuple[int, ...], batch: 
         value: Any tensor.
         feature_shape: The expected shape of one row.
         batch: The expected number of rows; ``None`` accepts any.
+        like: A tensor (a model's parameter) whose dtype a floating-point ``value`` must have, and whose device.
 
     Raises:
         TypeError: If ``value`` is not a tensor.
-        ValueError: If the shape differs, or an entry is NaN or infinite.
+        ValueError: If the shape, dtype or device differs, or an entry is NaN or infinite.
     """
     if not isinstance(value, Tensor):
         raise TypeError(
@@ -32,7 +39,12 @@ def check_rows(name: str, value: Tensor, feature_shape: tuple[int, ...], batch: 
         )
     expected = ("batch" if batch is None else batch, *feature_shape)
     if value.ndim != len(expected) or value.shape[1:] != feature_shape or (batch is not None and len(value) != batch):
-        raise ValueError(f"{name} must have shape {_readable(expected)}, got {tuple(value.shape)}")
+        raise ValueError(f"{name} must have shape {readable_shape(expected)}, got {tuple(value.shape)}")
+    if like is not None and (value.device != like.device or (value.is_floating_point() and value.dtype != like.dtype)):
+        raise ValueError(
+            f"{name} must be {like.dtype} on {like.device} as the model is, got {value.dtype} on {value.device}; "
+            f"convert it with .to(...), or use predict"
+        )
     if not torch.isfinite(value).all():
         raise ValueError(f"{name} must be finite, got NaN or infinite entries; shape {tuple(value.shape)}")
 
@@ -47,7 +59,7 @@ def as_rows(name: str, value: Array, feature_shape: tuple[int, ...], like: Tenso
         like: A tensor (a model's parameter) whose device and dtype the rows take.
 
     Returns:
-        ``(batch, *feature_shape)``, never sharing later writes with the caller's array.
+        ``(batch, *feature_shape)``, in memory of its own.
 
     Raises:
         ValueError: If the shape differs, or an entry is not finite.
@@ -55,12 +67,15 @@ def as_rows(name: str, value: Array, feature_shape: tuple[int, ...], like: Tenso
     """
     if not isinstance(value, np.ndarray | Tensor):
         raise TypeError(f"{name} must be a numpy array or a torch.Tensor, got {type(value).__name__}")
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "fiub":
+    if value.is_complex() if isinstance(value, Tensor) else value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
     if tuple(value.shape) != feature_shape and tuple(value.shape[1:]) != feature_shape:
-        batched = _readable(("batch", *feature_shape))
-        raise ValueError(f"{name} must have shape {_readable(feature_shape)} or {batched}, got {tuple(value.shape)}")
-    rows = torch.as_tensor(np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value.detach())
+        batched = readable_shape(("batch", *feature_shape))
+        raise ValueError(
+            f"{name} must have shape {readable_shape(feature_shape)} or {batched}, got {tuple(value.shape)}"
+        )
+    # A copy always: a read-only array is no tensor, and a model may work in place.
+    rows = torch.as_tensor(np.array(value, order="C")) if isinstance(value, np.ndarray) else value.detach().clone()
     rows = rows.to(device=like.device, dtype=like.dtype)
     rows = rows.unsqueeze(0) if value.ndim == len(feature_shape) else rows
     check_rows(name, rows, feature_shape)
@@ -82,7 +97,8 @@ def as_caller(rows: Tensor, reference: ArrayT, single: bool) -> ArrayT:
     if isinstance(reference, Tensor):
         dtype = reference.dtype if reference.is_floating_point() else rows.dtype
         return cast(ArrayT, rows.to(device=reference.device, dtype=dtype))
-    answer: NDArray[Any] = rows.cpu().numpy()
+    # numpy has no bfloat16.
+    answer: NDArray[Any] = (rows.float() if rows.dtype == torch.bfloat16 else rows).cpu().numpy()
     return cast(ArrayT, answer.astype(reference.dtype, copy=False) if reference.dtype.kind == "f" else answer)
 
 
@@ -107,6 +123,8 @@ def parameter_like(module: nn.Module) -> Tensor:
 
 def standard_normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw standard normal noise of the shape, on the generator's device, and give it ``like``'s device and dtype."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     device = like.device if generator is None else generator.device
     return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
 
@@ -125,5 +143,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             submodule.training = True
 
 
-def _readable(shape: tuple[int | str, ...]) -> str:
+def readable_shape(shape: tuple[int | str, ...]) -> str:
+    """Return a shape as text, names of free axes without quotes."""
     return "(" + ", ".join(str(size) for size in shape) + ("," if len(shape) == 1 else "") + ")"

@@ -1,6 +1,7 @@
 """Encoders turn a raw condition into the features that a network sees, and own its normalisation."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 from generative_policies.models.arrays import Array, as_rows, check_rows, parameter_like, same_batch
 from generative_policies.models.normalizer import Normalizer
 
-# What a caller passes as condition: one array, or one an input of the encoder.
-Condition = Array | tuple[Array, ...]
+# What a caller passes as condition: one array, one an input of the encoder, or a mapping where it takes names.
+Condition = Array | tuple[Array, ...] | Mapping[str, Array]
 
 
 class Encoder(nn.Module, ABC):
@@ -34,35 +35,56 @@ class Encoder(nn.Module, ABC):
     def fit_normalizers(self, *inputs: Tensor) -> None:
         """Fit the statistics of every input from training data."""
 
-    def rows(self, condition: Condition) -> tuple[Tensor, ...]:
+    def rows(self, condition: Condition, name: str = "condition") -> tuple[Tensor, ...]:
         """Turn a caller's condition into checked rows, one tensor ``(batch, ...)`` an input.
+
+        Args:
+            condition: One array, a tuple of them, or a mapping, as the encoder takes them, single or batched.
+            name: The condition's name, for messages.
 
         Raises:
             ValueError: If the number of inputs, a shape or an entry is wrong.
         """
-        inputs = self._inputs(condition)
+        inputs = self.inputs(condition, name)
         like = parameter_like(self)
         rows = [
-            as_rows(self._name(k), value, shape, like)
+            as_rows(self.input_name(k, name), value, shape, like)
             for k, (value, shape) in enumerate(zip(inputs, self.input_shapes, strict=True))
         ]
         return tuple(rows)
 
-    def check(self, condition: Condition) -> tuple[Tensor, ...]:
+    def check(self, condition: Condition, name: str = "condition") -> tuple[Tensor, ...]:
         """Check a condition that is already a batch of tensors, and return its inputs.
+
+        Args:
+            condition: One tensor, a tuple of them, or a mapping, as the encoder takes them.
+            name: The condition's name, for messages.
 
         Raises:
             ValueError: If the number of inputs, a shape or an entry is wrong.
         """
-        inputs = self._inputs(condition)
+        inputs = self.inputs(condition, name)
+        like = parameter_like(self)
         tensors: list[Tensor] = []
         for k, (value, shape) in enumerate(zip(inputs, self.input_shapes, strict=True)):
-            check_rows(self._name(k), value, shape)  # type: ignore[arg-type]  # it is what the check is for
+            check_rows(self.input_name(k, name), value, shape, like=like)  # type: ignore[arg-type]  # it is what the check is for
             tensors.append(value)  # type: ignore[arg-type]
-        same_batch(**{self._name(k): tensor for k, tensor in enumerate(tensors)})
+        same_batch(**{self.input_name(k, name): tensor for k, tensor in enumerate(tensors)})
         return tuple(tensors)
 
-    def _inputs(self, condition: Condition) -> tuple[Array, ...]:
+    def reference(self, condition: Condition) -> tuple[Array, bool]:
+        """Return the input whose kind and dtype an answer takes, and whether the condition is a single row."""
+        first = self.inputs(condition)[0]
+        return first, first.ndim == len(self.input_shapes[0])
+
+    def inputs(self, condition: Condition, name: str = "condition") -> tuple[Array, ...]:
+        """Return the inputs of a condition, in the order of ``input_shapes``.
+
+        Raises:
+            ValueError: If their number is wrong.
+        """
+        if isinstance(condition, Mapping):
+            raise ValueError(f"{type(self).__name__} takes no mapping; use a DictObservationEncoder")
         inputs = condition if isinstance(condition, tuple) else (condition,)
         if len(inputs) != len(self.input_shapes):
             raise ValueError(
@@ -71,8 +93,9 @@ class Encoder(nn.Module, ABC):
             )
         return inputs
 
-    def _name(self, k: int) -> str:
-        return "condition" if len(self.input_shapes) == 1 else f"condition[{k}]"
+    def input_name(self, k: int, name: str = "condition") -> str:
+        """Return the name of an input, for messages."""
+        return name if len(self.input_shapes) == 1 else f"{name}[{k}]"
 
 
 class IdentityEncoder(Encoder):
@@ -134,3 +157,38 @@ class IdentityTwoInputEncoder(Encoder):
         x_1, x_2 = inputs
         self.normalizer_1.fit(x_1)
         self.normalizer_2.fit(x_2)
+
+
+class ObservationAndVectorEncoder(Encoder):
+    """Features of an observation, by an encoder of its own, beside a normalised vector such as an action.
+
+    Its inputs are those of the observation's encoder, then the vector.
+
+    Args:
+        observation_encoder: Maps the observation to features.
+        dim: Width of the vector.
+
+    Example:
+        >>> encoder = ObservationAndVectorEncoder(IdentityEncoder(3), 2)
+        >>> encoder(torch.ones(5, 3), torch.ones(5, 2)).shape
+        torch.Size([5, 5])
+    """
+
+    def __init__(self, observation_encoder: Encoder, dim: int) -> None:
+        super().__init__()
+        self.observation_encoder = observation_encoder
+        self.normalizer = Normalizer(dim)
+        self.output_dim = observation_encoder.output_dim + dim
+        self.input_shapes = (*observation_encoder.input_shapes, (dim,))
+        self.config = {"observation_encoder": observation_encoder, "dim": dim}
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return both features, ``(batch, output_dim)``."""
+        *observation, vector = inputs
+        return torch.cat([self.observation_encoder(*observation), self.normalizer.normalize(vector)], dim=-1)
+
+    def fit_normalizers(self, *inputs: Tensor) -> None:
+        """Fit the statistics of the observation and of the vector."""
+        *observation, vector = inputs
+        self.observation_encoder.fit_normalizers(*observation)
+        self.normalizer.fit(vector)

@@ -40,11 +40,13 @@ class Normalizer(nn.Module):
             x: ``(..., dim)``, at least one row.
 
         Raises:
-            ValueError: If the last axis differs from ``dim`` or there is no row.
+            ValueError: If the last axis differs from ``dim``, there is no row, or an entry is not finite.
         """
         if x.ndim < 2 or x.shape[-1] != self.dim or x.numel() == 0:
             raise ValueError(f"expected a non-empty array of shape (..., {self.dim}), got {tuple(x.shape)}")
         rows = x.reshape(-1, self.dim).double()  # in float32 a constant far from zero seems to vary
+        if not torch.isfinite(rows).all():
+            raise ValueError("expected finite data to normalise, got NaN or infinite entries")
         mean, std = rows.mean(0), rows.std(0, correction=0)
         constant = std <= 1e-6 * mean.abs().clamp_min(1)
         self.mean.copy_(mean)

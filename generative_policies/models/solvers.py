@@ -3,10 +3,14 @@
 Source: Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, ch. II.1.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from types import MappingProxyType
 
+import torch
 from torch import Tensor
+
+from generative_policies.models.mlp import check_dim
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 Step = Callable[[Velocity, Tensor, float, float], Tensor]
@@ -62,15 +66,24 @@ def integrate(velocity: Velocity, x_0: Tensor, num_steps: int, solver: str = "eu
         >>> integrate(lambda x, t: torch.ones_like(x), torch.zeros(1, 1), num_steps=4).item()
         1.0
     """
-    if not isinstance(num_steps, int) or num_steps < 1:
-        raise ValueError(f"num_steps must be an integer of at least 1, got {num_steps!r}")
+    return deque(_points(velocity, x_0, num_steps, solver), maxlen=1).pop()
+
+
+def trajectory(velocity: Velocity, x_0: Tensor, num_steps: int, solver: str = "euler") -> Tensor:
+    """Return all points of the integration, ``(num_steps + 1, batch, ...)``; arguments as ``integrate``'s."""
+    return torch.stack(list(_points(velocity, x_0, num_steps, solver)))
+
+
+def _points(velocity: Velocity, x_0: Tensor, num_steps: int, solver: str) -> Iterator[Tensor]:
+    num_steps = check_dim("num_steps", num_steps)
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
     step: Step = SOLVERS[solver]
     x = x_0
+    yield x
     for k in range(num_steps):
         x = step(velocity, x, k / num_steps, 1 / num_steps)
-    return x
+        yield x
 
 
 def _time(x: Tensor, t: float) -> Tensor:

@@ -1,12 +1,37 @@
-"""The conditional U-Net velocity network, dense at horizon 1."""
+"""The conditional U-Net velocity network: temporal convolutions for chunks, dense layers for single vectors.
+
+Source: the U-Net of Chi et al. 2023, Diffusion Policy.
+"""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from generative_policies.models.mlp import check_dim, check_net_arch
 from generative_policies.models.velocity import TimeEmbedding
+
+
+class TemporalConvolution(nn.Module):
+    """Convolution over the steps of a chunk.
+
+    ``(batch, horizon, dim_in)`` -> ``(batch, ceil(horizon / stride), dim_out)``.
+
+    Args:
+        dim_in: Width of a step.
+        dim_out: Width of a step of the output.
+        stride: 1, or 2 to halve the number of steps.
+    """
+
+    def __init__(self, dim_in: int, dim_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(dim_in, dim_out, kernel_size=3, stride=stride, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve, with zeros beyond both ends."""
+        out: Tensor = self.convolution(x.transpose(1, 2))
+        return out.transpose(1, 2)
 
 
 class ResidualBlock(nn.Module):
@@ -20,48 +45,55 @@ class ResidualBlock(nn.Module):
         dim_out: Width of the output.
         time_dim: Width of the time features.
         cond_dim: Width of the condition features, 0 for none.
+        temporal: Whether the layers are convolutions over the steps of a chunk.
     """
 
-    def __init__(self, dim_in: int, dim_out: int, time_dim: int, cond_dim: int) -> None:
+    def __init__(self, dim_in: int, dim_out: int, time_dim: int, cond_dim: int, temporal: bool) -> None:
         super().__init__()
+        layer = TemporalConvolution if temporal else nn.Linear
         self.norm_in = nn.LayerNorm(dim_in)
-        self.linear_in = nn.Linear(dim_in, dim_out)
+        self.layer_in = layer(dim_in, dim_out)
         self.film_time = nn.Linear(time_dim, 2 * dim_out)
         self.film_condition = nn.Linear(cond_dim, 2 * dim_out, bias=False) if cond_dim else None
         self.norm_out = nn.LayerNorm(dim_out, elementwise_affine=False)  # FiLM is its affine map
-        self.linear_out = nn.Linear(dim_out, dim_out)
+        self.layer_out = layer(dim_out, dim_out)
         self.skip = nn.Linear(dim_in, dim_out) if dim_in != dim_out else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
-        """Map ``(batch, dim_in)`` to ``(batch, dim_out)``."""
+        """Map ``(batch, dim_in)`` or ``(batch, horizon, dim_in)`` to the same with ``dim_out``."""
         film = self.film_time(time)
         if self.film_condition is not None:
             film = film + self.film_condition(condition)
-        scale, shift = film.chunk(2, dim=-1)  # (B, dim_out) each
-        h = self.linear_in(nn.functional.silu(self.norm_in(x)))
+        film = film[:, None] if x.ndim == 3 else film
+        scale, shift = film.chunk(2, dim=-1)  # (B, dim_out) or (B, 1, dim_out) each
+        h = self.layer_in(nn.functional.silu(self.norm_in(x)))
         h = (1 + scale) * self.norm_out(h) + shift
-        out: Tensor = self.skip(x) + self.linear_out(nn.functional.silu(h))
+        out: Tensor = self.skip(x) + self.layer_out(nn.functional.silu(h))
         return out
 
 
 class ConditionalUNet1D(nn.Module):
-    """Residual U-Net with FiLM conditioning; at horizon 1 its convolutions are dense layers.
+    """Residual U-Net with FiLM conditioning.
 
-    Follows the contract of ``VelocityNetwork`` with x of shape ``(batch, in_channels)``.
+    Follows the contract of ``VelocityNetwork``. At horizon 1 x is ``(batch, in_channels)`` and all layers are dense;
+    above, x is ``(batch, horizon, in_channels)``, layers are convolutions over the steps, and each level has half of
+    the steps of the one above it, rounded up.
 
     Args:
-        in_channels: Width of the point x_t.
-        out_channels: Width of the velocity.
+        in_channels: Width of the point x_t, or of one step of it.
+        out_channels: Width of the velocity, or of one step of it.
         cond_dim: Width of the condition features, 0 for none.
         diffusion_step_embed_dim: Number of time features, even.
         down_dims: Widths of the levels, top to bottom.
-
-    Source: the U-Net of Chi et al. 2023 (Diffusion Policy), at horizon 1.
+        horizon: Steps of a chunk. The weights do not depend on it beyond 1.
 
     Example:
         >>> network = ConditionalUNet1D(7, 7, cond_dim=64)
         >>> network(torch.zeros(5, 7), torch.zeros(5), torch.zeros(5, 64)).shape
         torch.Size([5, 7])
+        >>> network = ConditionalUNet1D(7, 7, cond_dim=64, horizon=10)
+        >>> network(torch.zeros(5, 10, 7), torch.zeros(5), torch.zeros(5, 64)).shape
+        torch.Size([5, 10, 7])
     """
 
     def __init__(
@@ -71,6 +103,8 @@ class ConditionalUNet1D(nn.Module):
         cond_dim: int = 0,
         diffusion_step_embed_dim: int = 32,
         down_dims: Sequence[int] = (32, 64, 128),
+        *,
+        horizon: int = 1,
     ) -> None:
         super().__init__()
         dims = check_net_arch(down_dims)
@@ -80,7 +114,9 @@ class ConditionalUNet1D(nn.Module):
             "cond_dim": check_dim("cond_dim", cond_dim, minimum=0),
             "diffusion_step_embed_dim": diffusion_step_embed_dim,
             "down_dims": dims,
+            "horizon": check_dim("horizon", horizon),
         }
+        temporal = horizon > 1
         time_dim = diffusion_step_embed_dim
         self.time_embedding = nn.Sequential(
             TimeEmbedding(time_dim), nn.Linear(time_dim, 4 * time_dim), nn.SiLU(), nn.Linear(4 * time_dim, time_dim)
@@ -88,27 +124,35 @@ class ConditionalUNet1D(nn.Module):
         self.input = nn.Linear(in_channels, dims[0])
 
         def block(dim_in: int, dim_out: int) -> ResidualBlock:
-            return ResidualBlock(dim_in, dim_out, time_dim, cond_dim)
+            return ResidualBlock(dim_in, dim_out, time_dim, cond_dim, temporal)
 
-        self.down = nn.ModuleList(block(a, b) for a, b in zip((dims[0], *dims[:-1]), dims, strict=True))
+        self.down = nn.ModuleList(block(a, b) for a, b in pairwise((dims[0], *dims)))
         self.middle = block(dims[-1], dims[-1])
         # The way up meets the way down's outputs as skips, the lowest first.
-        self.up = nn.ModuleList(block(2 * b, a) for a, b in zip((dims[0], *dims[:-1]), dims, strict=True))
+        self.up = nn.ModuleList(block(2 * b, a) for a, b in pairwise((dims[0], *dims)))
+        self.shrink = nn.ModuleList(TemporalConvolution(d, d, stride=2) for d in dims[:-1] if temporal)
+        self.grow = nn.ModuleList(TemporalConvolution(d, d) for d in dims[:-1] if temporal)
         self.output_norm = nn.LayerNorm(dims[0])
         self.output = nn.Linear(dims[0], out_channels)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-        """Return the velocity ``(batch, out_channels)``, see ``VelocityNetwork``."""
+        """Return the velocity in the shape of ``x`` with ``out_channels``, see ``VelocityNetwork``."""
         time = nn.functional.silu(self.time_embedding(t))
         h = self.input(x)
-        skips = []
-        for block in self.down:
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            if level and self.shrink:
+                h = self.shrink[level - 1](h)
             h = block(h, time, condition)
             skips.append(h)
         h = self.middle(h, time, condition)
-        for block in reversed(self.up):
-            h = block(torch.cat([h, skips.pop()], dim=-1), time, condition)
+        for level, block in reversed(list(enumerate(self.up))):
+            h = block(torch.cat([h, skips[level]], dim=-1), time, condition)
+            if level and self.grow:
+                # Repeat each step up to the length of the skip, which need not be twice as long.
+                steps = torch.arange(skips[level - 1].shape[1], device=h.device) // 2
+                h = self.grow[level - 1](h[:, steps])
         velocity: Tensor = self.output(nn.functional.silu(self.output_norm(h)))
         return velocity

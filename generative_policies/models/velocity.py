@@ -46,3 +46,9 @@ class TimeEmbedding(nn.Module):
         """Return sines and cosines of the time."""
         angles = 0.5 * math.pi * t[:, None] * self.frequencies  # (B, dim / 2)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def uniform_times(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw a time in [0, 1) for each row of ``like``, with its device and dtype."""
+    device = like.device if generator is None else generator.device
+    return torch.rand(len(like), generator=generator, device=device, dtype=like.dtype).to(like.device)

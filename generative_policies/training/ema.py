@@ -1,5 +1,8 @@
 """Exponential moving average of weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -38,6 +41,18 @@ class ExponentialMovingAverage:
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.decay else 0.0
         parameters = [parameter.detach() for parameter in model.parameters()]
         get_ema_multi_avg_fn(decay)(self.averages, parameters, self.num_updates)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Lend the average to the model for a while."""
+        own = [parameter.detach().clone() for parameter in model.parameters()]
+        self.copy_to(model)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(model.parameters(), own, strict=True):
+                    parameter.copy_(value)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """One training loop for every model: the loss of rows from a dataset, averaged weights out."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,20 +61,25 @@ class FitSettings:
     num_validations: int = 10
 
     def __post_init__(self) -> None:
-        for name, low, high in (
+        for name, low, _ in (
             ("num_updates", 1, math.inf),
             ("batch_size", 1, math.inf),
+            ("num_validations", 1, math.inf),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < low:
+                raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+        for name, low, high in (
             ("learning_rate", 0, math.inf),
             ("weight_decay", 0, math.inf),
             ("warmup_fraction", 0, 1),
             ("max_grad_norm", 0, math.inf),
             ("ema_decay", 0, 1),
             ("validation_fraction", 0, 1),
-            ("num_validations", 1, math.inf),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must lie in [{low}, {high}], got {value}")
+            if not low <= value < high:
+                raise ValueError(f"{name} must lie in [{low}, {high}), got {value}")
 
     def learning_rate_factor(self, update: int) -> float:
         """Return the learning rate of an update as a share of the peak: linear warm-up, then cosine decay."""
@@ -130,6 +136,12 @@ def fit(
     held_out = None if validation is None else _tensors(validation.arrays(), like)
     validation_seed = int(torch.randint(2**31, (), generator=generator))
     trainable: Any = model  # a module that follows Trainable
+    accepted = inspect.signature(model.forward).parameters
+    if not set(rows) <= set(accepted):
+        raise ValueError(
+            f"{type(model).__name__} learns from {', '.join(name for name in accepted if name != 'generator')}, "
+            f"the {type(dataset).__name__} holds {', '.join(rows)}"
+        )
     trainable.fit_normalizers(**rows)
 
     parameters = list(model.parameters())
@@ -158,7 +170,8 @@ def fit(
                 raise ValueError(f"the loss became {figures['train/loss']} by update {update + 1}; lower learning_rate")
             if log is not None:
                 if held_out is not None:
-                    figures["validation/loss"] = _loss(trainable, held_out, validation_seed)
+                    with ema.applied(model):
+                        figures["validation/loss"] = _loss(trainable, held_out, validation_seed)
                 log(update + 1, figures)
     ema.copy_to(model)
     model.train(was_training)

@@ -53,6 +53,15 @@ def test_a_shift_does_not_leak_into_other_envs() -> None:
     assert not np.allclose(trajectory(shifted), bare)
 
 
+def test_the_spec_rebuilds_the_same_physics() -> None:
+    env = PUSHER_P2.apply(gymnasium.make("Pusher-v5"))
+    assert env.spec is not None
+    for spec in (env.spec, gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json())):
+        assert np.array_equal(
+            trajectory(gymnasium.make(spec)), trajectory(PUSHER_P2.apply(gymnasium.make("Pusher-v5")))
+        )
+
+
 def test_shifts_compose() -> None:
     once = DynamicsShift(mass=3.0, gear=0.5).apply(gymnasium.make("Reacher-v5"))
     twice = DynamicsShift(mass=1.5).apply(DynamicsShift(mass=2.0, gear=0.5).apply(gymnasium.make("Reacher-v5")))

@@ -1,12 +1,13 @@
-"""Both velocity networks keep the contract of ``VelocityNetwork``."""
+"""The velocity networks keep the contract of ``VelocityNetwork``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from generative_policies.models import ConditionalUNet1D, ResidualMlp
+from generative_policies.models import ConditionalFlowModel, ConditionalUNet1D, DiffusionTransformer, ResidualMlp
 
 Build = Callable[[int, int], nn.Module]
 NETWORKS: dict[str, Build] = {
@@ -58,6 +59,90 @@ def test_gradients_reach_every_parameter(build: Build) -> None:
 def test_residual_mlp_takes_chunks() -> None:
     network = scramble(ResidualMlp(2, 3, (16,), 8, horizon=4))
     assert network(torch.randn(5, 4, 2), torch.rand(5), torch.randn(5, 3)).shape == (5, 4, 2)
+
+
+CHUNK_NETWORKS: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "unet": lambda dim, cond_dim, horizon: ConditionalUNet1D(dim, dim, cond_dim, 16, (16, 32, 16), horizon=horizon),
+    "transformer": lambda dim, cond_dim, horizon: DiffusionTransformer(dim, cond_dim, horizon, 16, 2, 2),
+    "residual_mlp": lambda dim, cond_dim, horizon: ResidualMlp(dim, cond_dim, (64, 64), 16, horizon=horizon),
+}
+
+
+@pytest.mark.parametrize("horizon", [*range(2, 18), 31, 32, 33])
+@pytest.mark.parametrize("name", CHUNK_NETWORKS)
+def test_chunks_of_any_length_keep_their_shape_and_pass_gradients(name: str, horizon: int) -> None:
+    network = CHUNK_NETWORKS[name](3, 5, horizon)
+    x = torch.randn(4, horizon, 3, requires_grad=True)
+    t, condition = torch.rand(4), torch.randn(4, 5, requires_grad=True)
+    assert torch.equal(network(x, t, condition), torch.zeros(4, horizon, 3))
+    velocity = scramble(network)(x, t, condition)
+    assert velocity.shape == x.shape
+    velocity.pow(2).sum().backward()
+    assert x.grad is not None and (x.grad.abs().sum(dim=(0, 2)) > 0).all()
+    assert condition.grad is not None and condition.grad.abs().min() > 0
+    unused = [n for n, p in network.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
+    assert not unused
+
+
+def test_a_shift_of_the_chunk_shifts_the_velocity_away_from_the_borders() -> None:
+    """By a multiple of 4, for three levels halve the steps twice; borders reach some 50 steps inwards."""
+    network = scramble(ConditionalUNet1D(2, 2, 3, 16, (8, 8, 8), horizon=256)).double()
+    x = torch.zeros(1, 256, 2).double()
+    x[:, 120:128] = torch.randn(1, 8, 2).double()
+    t, condition = torch.rand(1).double(), torch.randn(1, 3).double()
+    velocity, shifted = network(x, t, condition), network(x.roll(8, dims=1), t, condition)
+    assert (velocity[:, 120:128] - velocity[:, 80:88]).abs().max() > 1e-3  # the bump is seen
+    assert torch.allclose(shifted[:, 88:168], velocity[:, 80:160], atol=1e-9)
+
+
+@pytest.mark.slow  # 25 s each
+@pytest.mark.parametrize("name", ["unet", "transformer"])
+def test_correlations_between_the_steps_of_a_chunk_are_learned(name: str) -> None:
+    """An autoregressive chunk; its marginals are N(0, 1), so steps drawn one by one would be uncorrelated."""
+    horizon, rho = 6, 0.9
+    rng = np.random.default_rng(0)
+
+    def draw(batch: int) -> torch.Tensor:
+        steps = [rng.standard_normal(batch)]
+        for _ in range(horizon - 1):
+            steps.append(rho * steps[-1] + np.sqrt(1 - rho**2) * rng.standard_normal(batch))
+        return torch.as_tensor(np.stack(steps, axis=1)[..., None], dtype=torch.float32)
+
+    def batches() -> Iterator[torch.Tensor]:
+        while True:
+            yield draw(256)
+
+    torch.manual_seed(0)
+    networks = {
+        "unet": lambda: ConditionalUNet1D(1, 1, 0, 16, (32, 32), horizon=horizon),
+        "transformer": lambda: DiffusionTransformer(1, 0, horizon, 32, 2, 2),
+    }
+    model = ConditionalFlowModel(1, horizon=horizon, network=networks[name]())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1500)
+    generator = torch.Generator().manual_seed(0)
+    for _, target in zip(range(1500), batches(), strict=False):
+        loss = model(target, generator=generator)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    samples = model.predict(5000, num_steps=50, generator=generator)
+    correlation = np.corrcoef(np.asarray(samples)[..., 0].T)
+    lags = np.abs(np.subtract.outer(np.arange(horizon), np.arange(horizon)))
+    assert np.abs(correlation - rho**lags).max() < 0.05
+    assert np.abs(np.asarray(samples).std(axis=0) - 1).max() < 0.05
+
+
+def test_the_unet_is_the_default_for_chunks() -> None:
+    model = ConditionalFlowModel(2, 3, down_dims=(8, 16), horizon=5)
+    assert isinstance(model.network, ConditionalUNet1D)
+    assert model.predict(condition=np.zeros((4, 3)), num_steps=2).shape == (4, 5, 2)
+
+
+def test_transformer_heads_must_divide_its_width() -> None:
+    with pytest.raises(ValueError, match="multiple of num_heads=3"):
+        DiffusionTransformer(2, embed_dim=16, num_heads=3)
 
 
 @pytest.mark.parametrize("net_arch", [(), (0,), (3.5,), (-2, 4)])

@@ -1,6 +1,9 @@
 """The demo in its short form, from the command line to the files."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,10 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.checkpoints import load
-from generative_policies.rollouts import command_line, demo, video
+from generative_policies.inverse_dynamics import MlpInverseDynamics
+from generative_policies.rollouts import command_line, demo, load_expert, source_act, translated_act, video
 from generative_policies.rollouts.demo import DemoSettings
 from generative_policies.wrappers import ActionTranslationWrapper
 
@@ -62,21 +67,81 @@ def test_quick_demo_writes_everything(
 def test_without_rendering_it_says_so_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_backend(*arguments: Any) -> None:
-        raise RuntimeError("no OpenGL")
-
-    monkeypatch.setattr("gymnasium.envs.mujoco.mujoco_rendering.MujocoRenderer.render", no_backend)
+    monkeypatch.setenv("MUJOCO_GL", "disabled")
     path = tmp_path / "comparison.mp4"
+    path.write_bytes(b"of an earlier run")
     demo.write_video(lambda obs, generators: np.zeros((len(obs), 7), np.float32), {}, [10_000], path)
     said = capsys.readouterr().err
-    assert "no video: offscreen rendering is not available: no OpenGL" in said
+    assert "no video: offscreen rendering is not available (disabled:" in said
     assert len(said.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("backend", ["nonsense", "disabled"])
+def test_the_command_line_starts_without_a_backend(backend: str, tmp_path: Path) -> None:
+    """MuJoCo fails to import where MUJOCO_GL names what is not there."""
+    command = [sys.executable, "-m", "generative_policies.rollouts", "demo", "--help"]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": backend}, cwd=tmp_path
+    )
+    assert answer.returncode == 0 and "--evaluation-episodes" in answer.stdout
+    assert "Traceback" not in answer.stderr
+    assert ("rendering is off" in answer.stderr) == (backend == "nonsense")
+
+
+def test_an_unusable_folder_or_setting_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=r"generative-policies: .*file"):
+        run(monkeypatch, "demo", "--output", str(tmp_path / "file"))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "demo", "--rounds", "0")
+    said = capsys.readouterr()
+    assert "rounds must be at least 1, got 0" in said.out + said.err
+
+
+def test_each_round_collects_with_the_latest_translator_and_trains_on_all_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collected: list[Any] = []
+    sizes: list[int] = []
+    made: list[Any] = []
+    run_for_real, fit_for_real = demo.run_episodes, demo.fit
+
+    def record_run(make_env: Any, act: Any, seeds: Any, **arguments: Any) -> Any:
+        collected.append((act, tuple(seeds)))
+        return run_for_real(make_env, act, seeds, **arguments)
+
+    def record_fit(model: Any, data: Any, settings: Any, **arguments: Any) -> Any:
+        sizes.append(len(data))
+        return fit_for_real(model, data, settings, **arguments)
+
+    def record_act(source: Any, translator: Any) -> Any:
+        made.append(translated_act(source, translator))
+        return made[-1]
+
+    monkeypatch.setattr(demo, "run_episodes", record_run)
+    monkeypatch.setattr(demo, "fit", record_fit)
+    monkeypatch.setattr(demo, "translated_act", record_act)
+    settings = DemoSettings(rounds=3, episodes_per_round=2, translator_updates=2)
+    source = source_act(load_expert("Pusher-v5"))
+    demo.train_translator("mlp", source, MlpInverseDynamics(7, 23), settings)
+    assert [act for act, _ in collected] == [source, made[0], made[1]]
+    assert sizes == [200, 400, 600]
+    assert len({seed for _, seeds in collected for seed in seeds}) == 6
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("rounds", 0), ("episodes_per_round", 1), ("evaluation_episodes", 1), ("seed", 9), ("source_episodes", 501)],
+    [
+        ("rounds", 0),
+        ("episodes_per_round", 1),
+        ("evaluation_episodes", 1),
+        ("seed", 9),
+        ("source_episodes", 501),
+        ("hidden_width", 50),
+    ],
 )
 def test_settings_are_checked(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=name):
@@ -101,8 +166,6 @@ def test_the_demo_evaluates_through_the_wrapper(monkeypatch: pytest.MonkeyPatch)
         return "result"
 
     monkeypatch.setattr(demo, "evaluate_arm", evaluate)
-    from generative_policies.action_translation import MlpActionTranslator
-
     translator = MlpActionTranslator(7, 23)
     results: Any = demo.evaluate_arms(lambda obs, generators: obs, {"mlp": translator}, [10_000])
     assert list(results) == ["source", "untranslated", "mlp"]

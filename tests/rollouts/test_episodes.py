@@ -106,6 +106,38 @@ def test_transitions_keep_episodes_apart() -> None:
     assert not np.array_equal(data.obs[100], data.next_obs[99])
 
 
+def test_what_would_give_garbage_is_refused() -> None:
+    env = make_env("Pusher-v5")
+    with pytest.raises(ValueError, match="same one twice"):
+        run_episodes(lambda: env, zeros, [0, 1])
+    with pytest.raises(ValueError, match="num_envs"):
+        run_episodes(lambda: make_env("Pusher-v5"), zeros, [0], num_envs=0)
+    with pytest.raises(TypeError, match="bounded Box"):
+        run_episodes(lambda: gymnasium.make("CartPole-v1"), zeros, [0])
+    calls = iter([0.0, np.nan])
+    with pytest.raises(ValueError, match=r"finite actions .* step 1 of the episode with seed 7"):
+        run_episodes(lambda: make_env("Pusher-v5"), lambda obs, generators: np.full((1, 7), next(calls)), [7])
+
+
+def test_observations_are_copies() -> None:
+    class Buffered(gymnasium.Env[Any, Any]):
+        """Writes each observation into the same array."""
+
+        observation_space = gymnasium.spaces.Box(-9, 9, (1,))
+        action_space = gymnasium.spaces.Box(-1, 1, (7,))
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            self.buffer = np.zeros(1)
+            return self.buffer, {}
+
+        def step(self, action: Any) -> Any:
+            self.buffer += 1
+            return self.buffer, 0.0, False, bool(self.buffer[0] == 3), {}
+
+    (episode,) = run_episodes(Buffered, zeros, np.arange(1))  # type: ignore[arg-type]
+    assert episode.observations[:, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="at least one seed"):
         run_episodes(lambda: make_env("Pusher-v5"), zeros, [])

@@ -28,7 +28,18 @@ def test_a_short_training_writes_what_load_expert_reads(tmp_path: Path) -> None:
     assert report["settings"]["env"] == "InvertedPendulum-v5"
 
 
-@pytest.mark.parametrize(("name", "value"), [("env", "Nope-v0"), ("num_envs", 0), ("seed", 9_000)])
+def test_what_cannot_be_trained_or_written_is_refused_before_the_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="CartPole-v1 must have flat Box"):
+        train_source(TrainSourceSettings(env="CartPole-v1", output=tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        train_source(TrainSourceSettings(output=tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("env", "Nope-v0"), ("num_envs", 0), ("seed", 8_999), ("learning_rate", -1.0), ("learning_rate", float("nan"))],
+)
 def test_settings_are_checked(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):
         TrainSourceSettings(**{name: value})  # type: ignore[arg-type]

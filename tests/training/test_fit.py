@@ -10,6 +10,7 @@ import torch
 
 from generative_policies.action_translation import FlowActionPriorConditionedTranslator, MlpActionTranslator
 from generative_policies.data import ActionPairDataset
+from generative_policies.inverse_dynamics import MlpInverseDynamics
 from generative_policies.training import FitSettings, fit, initial_weights
 
 SHORT = FitSettings(num_updates=60, batch_size=32)
@@ -55,8 +56,57 @@ def test_statistics_come_from_training_episodes_alone(pairs: ActionPairDataset) 
         obs = pairs.obs.copy()
         obs[pairs.episodes == episode] += 1e3
         model, _ = run(MlpActionTranslator, replace(pairs, obs=obs), 0, replace(SHORT, num_updates=1))
-        means.append(bool(torch.allclose(model.encoder.normalizer_1.mean, probe.encoder.normalizer_1.mean)))
+        means.append(
+            bool(torch.allclose(model.observation_encoder.normalizer.mean, probe.observation_encoder.normalizer.mean))
+        )
     assert sum(means) == 3  # a tenth of the episodes
+
+
+def test_the_averaged_weights_stay_in_the_model(pairs: ActionPairDataset) -> None:
+    last, averaged = (run(MlpActionTranslator, pairs, 0, replace(SHORT, ema_decay=decay))[0] for decay in (0.0, 0.99))
+    assert not torch.equal(last.network[0].weight, averaged.network[0].weight)
+
+
+def test_gradients_are_clipped(pairs: ActionPairDataset) -> None:
+    """Adam forgets the gradients' size but not their relative sizes: an outlier dominates unless it is clipped."""
+    wild = pairs.target_actions.copy()
+    wild[pairs.episodes == 3] *= 1e4
+    spoiled = replace(pairs, target_actions=wild)
+    settings = replace(SHORT, validation_fraction=0.0, batch_size=8)
+    clipped, free = (run(MlpActionTranslator, spoiled, 0, replace(settings, max_grad_norm=g))[0] for g in (1e-3, 1e9))
+    assert not torch.equal(clipped.network[0].weight, free.network[0].weight)
+
+
+def test_weight_decay_shrinks_what_the_loss_does_not_hold(pairs: ActionPairDataset) -> None:
+    """With no gradient at all, AdamW multiplies weights by 1 - rate * decay at each step."""
+    settings = FitSettings(
+        num_updates=100, learning_rate=0.01, weight_decay=1.0, ema_decay=0.0, validation_fraction=0.0
+    )
+    generator = torch.Generator().manual_seed(0)
+    with initial_weights(generator):
+        model = MlpActionTranslator(3, 4, (16,))
+    silent = replace(pairs, target_actions=pairs.source_actions.copy())  # the untrained translator is right already
+    before = model.network[0].weight.detach().clone()
+    fit(model, silent, settings, generator=generator)
+    rates = [0.01 * settings.learning_rate_factor(update) for update in range(100)]
+    expected = float(np.prod([1 - rate for rate in rates]))
+    assert torch.allclose(model.network[0].weight, expected * before, rtol=1e-3, atol=1e-6)
+
+
+def test_the_logged_validation_loss_is_that_of_the_averaged_weights(pairs: ActionPairDataset) -> None:
+    logged: list[float] = []
+    generator = torch.Generator().manual_seed(0)
+    model = MlpActionTranslator(3, 4, (16,))
+    log = lambda update, figures: logged.append(figures["validation/loss"])  # noqa: E731
+    result = fit(model, pairs, SHORT, generator=generator, log=log)
+    assert logged[-1] == pytest.approx(result.validation_loss)
+
+
+def test_a_dataset_of_another_kind_is_named(pairs: ActionPairDataset) -> None:
+    with pytest.raises(
+        ValueError, match="MlpInverseDynamics learns from obs, next_obs, actions, the ActionPairDataset"
+    ):
+        fit(MlpInverseDynamics(3, 4), pairs, SHORT, generator=torch.Generator().manual_seed(0))
 
 
 def test_log_is_called_with_update_and_figures(pairs: ActionPairDataset) -> None:
@@ -111,7 +161,16 @@ def test_a_diverging_training_says_so(pairs: ActionPairDataset) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("num_updates", 0), ("batch_size", 0), ("ema_decay", 1.5), ("validation_fraction", -0.1), ("learning_rate", -1)],
+    [
+        ("num_updates", 1.5),
+        ("ema_decay", 1.0),
+        ("validation_fraction", 1.0),
+        ("num_updates", 0),
+        ("batch_size", 0),
+        ("ema_decay", 1.5),
+        ("validation_fraction", -0.1),
+        ("learning_rate", -1),
+    ],
 )
 def test_settings_are_checked(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):

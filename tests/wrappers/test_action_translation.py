@@ -9,6 +9,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.seeding import np_random
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ from generative_policies.action_translation import (
     MlpActionTranslator,
 )
 from generative_policies.checkpoints import save
+from generative_policies.data import episode_generator
+from generative_policies.envs import PUSHER_P1, make_env
 from generative_policies.wrappers import ActionTranslationWrapper
 
 
@@ -198,6 +201,45 @@ def test_a_checkpoint_path_survives_the_specs_json_round_trip(tmp_path: Path) ->
     for spec in (env.spec, gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json())):
         rebuilt = gymnasium.make(spec)
         assert actions_of(rebuilt, [0]) == expected
+
+
+def test_the_spec_keeps_another_action_space_and_any_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(MlpActionTranslator(7, 23, (8,), source_action_dim=3), "translator")
+    space = Box(np.array([-1, -2, -3], np.float32), np.array([1, 2, 3], np.float32))
+    env = ActionTranslationWrapper(gymnasium.make("Pusher-v5"), "translator", space)
+    assert env.spec is not None
+    text = env.spec.to_json()
+    monkeypatch.chdir(tmp_path.parent)
+    rebuilt = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(text))
+    assert rebuilt.action_space == space
+    assert actions_of(rebuilt, [0]) == actions_of(env, [0])
+
+
+def test_the_spec_keeps_the_shift_inside(tmp_path: Path) -> None:
+    save(MlpActionTranslator(7, 23), tmp_path / "translator")
+    env = ActionTranslationWrapper(make_env("Pusher-v5", PUSHER_P1), tmp_path / "translator")
+    assert env.spec is not None
+    rebuilt: Any = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    inner: Any = env
+    assert rebuilt.unwrapped.model.body_mass.sum() == inner.unwrapped.model.body_mass.sum()
+    assert rebuilt.reset(seed=0)[1]["is_success"] is False
+
+
+def test_the_translators_noise_is_not_the_envs_own() -> None:
+    for seed in range(20):
+        own = np_random(seed)[0].standard_normal(4)
+        assert not np.isin(episode_generator(seed).standard_normal(4), own).any()
+
+
+def test_unbounded_spaces_and_bad_blocks_are_refused() -> None:
+    with pytest.raises(ValueError, match="finite bounds"):
+        ActionTranslationWrapper(Recorder(), MlpActionTranslator(2, 2), Box(-np.inf, np.inf, (2,)))
+    for block in (0, 1.5):
+        with pytest.raises(ValueError, match="block"):
+            ActionTranslationWrapper(Recorder(), MlpActionTranslator(2, 2), block=block)  # type: ignore[arg-type]
 
 
 def test_a_model_in_memory_is_used_not_copied() -> None:

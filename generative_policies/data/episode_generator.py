@@ -1,0 +1,23 @@
+"""The random generator of one episode, apart from the env's own."""
+
+import numpy as np
+
+
+def episode_generator(seed: int, episode_index: int = 0, stream: int = 0) -> np.random.Generator:
+    """Return the generator that an episode's policy draws its noise from.
+
+    It depends on the reset seed and on the number of resets since alone. It is *not* ``default_rng([seed, index])``:
+    with index 0 that is the generator that Gymnasium gives the env itself, and a policy's noise would repeat the noise
+    of the initial state.
+
+    Args:
+        seed: The seed of the last seeded reset.
+        episode_index: Unseeded resets since.
+        stream: Separates uses, such as a policy's noise (0) and exploration (1).
+
+    Example:
+        >>> from gymnasium.utils.seeding import np_random
+        >>> bool(episode_generator(3).normal() == np_random(3)[0].normal())
+        False
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(episode_index, stream)))

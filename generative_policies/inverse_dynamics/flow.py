@@ -1,0 +1,129 @@
+"""Inverse dynamics by flow matching."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from generative_policies.inverse_dynamics.inverse_dynamics import InverseDynamics
+from generative_policies.inverse_dynamics.transition_encoders import FeatureChangeEncoder, transition_encoder
+from generative_policies.models.arrays import Array
+from generative_policies.models.encoders import Condition, Encoder
+from generative_policies.models.flow import ConditionalFlowModel
+from generative_policies.models.mlp import check_dim
+from generative_policies.models.residual_mlp import ResidualMlp
+
+
+class FlowInverseDynamics(InverseDynamics):
+    """Samples of the actions that lead from an observation to the next, where several do.
+
+    Args:
+        action_dim: Width of the action.
+        obs_dim: Width of the observation.
+        net_arch: Hidden widths of the residual-MLP velocity network.
+        next_obs_dim: Width of the next observation where only its leading part is known; ``obs_dim`` by default.
+        encoder: Maps an observation to ``obs_dim`` features, see ``InverseDynamics``.
+        num_steps: Solver steps of a prediction where the caller names no other number.
+
+    Example:
+        >>> model = FlowInverseDynamics(action_dim=7, obs_dim=64)
+        >>> loss = model(torch.randn(8, 64), torch.randn(8, 64), torch.randn(8, 7))
+        >>> model.predict(torch.randn(8, 64), torch.randn(8, 64), num_steps=4).shape
+        torch.Size([8, 7])
+    """
+
+    def __init__(
+        self,
+        action_dim: int,
+        obs_dim: int,
+        net_arch: Sequence[int] = (32, 32),
+        next_obs_dim: int | None = None,
+        *,
+        num_steps: int = 10,
+        encoder: Encoder | None = None,
+    ) -> None:
+        super().__init__(action_dim, obs_dim, next_obs_dim, encoder)
+        self.config = {
+            "action_dim": action_dim,
+            "obs_dim": obs_dim,
+            "net_arch": tuple(net_arch),
+            "next_obs_dim": next_obs_dim,
+            "encoder": encoder,
+            "num_steps": num_steps,
+        }
+        self.num_steps = check_dim("num_steps", num_steps)
+        self.noise_dim = action_dim
+        condition_encoder = transition_encoder(obs_dim, self.next_obs_dim, encoder)
+        cond_dim = condition_encoder.output_dim
+        network = ResidualMlp(action_dim, cond_dim, net_arch)
+        self.flow = ConditionalFlowModel(action_dim, cond_dim, network=network, encoder=condition_encoder)
+
+    def forward(
+        self, obs: Condition, next_obs: Condition, actions: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return the flow-matching loss, see ``InverseDynamics.forward``."""
+        loss: Tensor = self.flow(actions, self.check_transitions(obs, next_obs, actions), generator=generator)
+        return loss
+
+    def actions(
+        self,
+        obs: Condition,
+        next_obs: Condition,
+        *,
+        num_steps: int | None = None,
+        solver: str = "euler",
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Return sampled actions, see ``InverseDynamics.actions``.
+
+        Args:
+            obs: ``(batch, obs_dim)``.
+            next_obs: ``(batch, next_obs_dim)``.
+            num_steps: Steps of the solver; the model's own number by default.
+            solver: euler, midpoint, heun or rk4.
+            generator: Source of the noise.
+            noise: ``(batch, action_dim)``, the noise itself.
+        """
+        return self.flow.sample(
+            condition=self.check_transitions(obs, next_obs),
+            num_steps=self.num_steps if num_steps is None else num_steps,
+            solver=solver,
+            generator=generator,
+            noise=noise,
+        )
+
+    def predict(
+        self,
+        obs: Condition,
+        next_obs: Condition,
+        *,
+        num_steps: int | None = None,
+        solver: str = "euler",
+        generator: torch.Generator | None = None,
+        noise: Array | None = None,
+    ) -> Any:  # a numpy array or a tensor, as obs is
+        """Return sampled actions without gradients, see ``InverseDynamics.predict``.
+
+        Args:
+            obs: ``(obs_dim,)`` or ``(batch, obs_dim)``.
+            next_obs: ``(next_obs_dim,)`` or ``(batch, next_obs_dim)``.
+            num_steps: Steps of the solver; the model's own number by default.
+            solver: euler, midpoint, heun or rk4.
+            generator: Source of the noise.
+            noise: ``(action_dim,)`` or ``(batch, action_dim)``, the noise itself.
+        """
+        actions = partial(self.actions, num_steps=num_steps, solver=solver, generator=generator)
+        return self._shell(obs, next_obs, noise, actions)
+
+    def fit_normalizers(self, obs: Condition, next_obs: Condition, actions: Tensor) -> None:
+        """Fit the statistics from training data, shaped as in the loss."""
+        self.flow.fit_normalizers(actions, self.check_transitions(obs, next_obs, actions))
+
+    @property
+    def observation_encoder(self) -> Encoder | None:
+        """The encoder of one observation, ``None`` where observations are vectors."""
+        encoder = self.flow.encoder
+        return encoder.observation_encoder if isinstance(encoder, FeatureChangeEncoder) else None

@@ -1,0 +1,150 @@
+"""Brownian bridges between a source and a target, sampled as an SDE or, from drawn noise, as an ODE.
+
+With scale sigma the path is x_t = (1 - t) x_0 + t x_1 + sigma sqrt(t (1 - t)) eps. With D(x, t) = E[x_1 | x_t = x]
+
+- the SDE dx = (D - x) / (1 - t) dt + sigma dW has the marginals of the bridge, and
+- the ODE dx/dt = [(D - x) / (1 - t) + (x - S) / t] / 2, S(x, t) = E[x_0 | x_t = x], has them, too: its velocity is the
+  mean of the drifts of the SDE and of the reversed SDE. For x_0 standard normal, S = (x - t D) / (1 - t + sigma^2 t).
+
+The network answers F = (D - x) / sqrt(1 - t). Its regression target sqrt(1 - t) (x_1 - x_0) - sigma sqrt(t) eps has
+about the same size at all times, where (D - x) / (1 - t) itself would be singular at the end.
+
+Source: Albergo et al. 2023, Stochastic Interpolants; De Bortoli et al. 2023, Augmented Bridge Matching.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from generative_policies.models.arrays import standard_normal
+from generative_policies.models.encoders import Encoder
+from generative_policies.models.generative_model import GenerativeModel
+from generative_policies.models.mlp import check_dim
+from generative_policies.models.priors import Prior
+from generative_policies.models.solvers import SOLVERS, integrate
+from generative_policies.models.velocity import uniform_times
+
+# Where the ODE is evaluated last: its velocity is finite at t = 1, the network's part in it a ratio of two zeros.
+LAST_TIME = 0.999
+
+
+class LatentBridgeModel(GenerativeModel):
+    """A Brownian bridge to p(target | condition), from a given source or from drawn noise.
+
+    With a *given* source (a prior with a source) the network sees x_0 beside the condition, so that the SDE reproduces
+    p(target | x_0, condition). An ODE from one point has no spread: only ``solver="sde"`` is offered then.
+    From *drawn* noise (``GaussianPrior``) the SDE and the ODE solvers euler, midpoint, heun and rk4 are offered.
+
+    Args:
+        target_dim: Width D of the target.
+        cond_dim: Width C of the condition features, 0 for an unconditional model.
+        bridge_sigma: Scale of the bridge's noise, in normalised units.
+        diffusion_step_embed_dim: Number of time features of the default network, even.
+        down_dims: Widths of the default network, a ``ConditionalUNet1D``.
+        horizon: Steps H of a chunk; at 1 targets are ``(batch, D)``, above ``(batch, H, D)``.
+        network: A network that follows ``VelocityNetwork``, with ``network_cond_dim`` condition features: those of the
+            condition and, with a given source, H * D of x_0.
+        prior: The distribution of x_0; ``GaussianPrior(target_dim)`` by default.
+        encoder: Maps the condition to ``cond_dim`` features; ``IdentityEncoder(cond_dim)`` by default.
+
+    Raises:
+        ValueError: If the parts do not fit together, or ``bridge_sigma`` is not positive.
+
+    Example:
+        >>> from generative_policies.models.priors import SourcePrior
+        >>> model = LatentBridgeModel(target_dim=2, bridge_sigma=0.5, prior=SourcePrior(2, noise_scale=0.0))
+        >>> loss = model(torch.randn(8, 2), source=torch.randn(8, 2))
+        >>> model.predict(source=torch.randn(8, 2), num_steps=20).shape
+        torch.Size([8, 2])
+    """
+
+    default_solver = "sde"
+
+    def __init__(
+        self,
+        target_dim: int,
+        cond_dim: int = 0,
+        bridge_sigma: float = 0.5,
+        diffusion_step_embed_dim: int = 32,
+        down_dims: Sequence[int] = (32, 64, 128),
+        *,
+        horizon: int = 1,
+        network: nn.Module | None = None,
+        prior: Prior | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        super().__init__(
+            target_dim,
+            cond_dim,
+            diffusion_step_embed_dim,
+            down_dims,
+            horizon=horizon,
+            network=network,
+            prior=prior,
+            encoder=encoder,
+        )
+        if not (math.isfinite(bridge_sigma) and bridge_sigma > 0):
+            raise ValueError(f"bridge_sigma must be positive and finite, got {bridge_sigma!r}")
+        self.bridge_sigma = float(bridge_sigma)
+        self.config |= {"bridge_sigma": self.bridge_sigma}
+
+    @property
+    def network_cond_dim(self) -> int:
+        """Width of the condition features that the network sees: the condition's and, where it is given, x_0's."""
+        return self.cond_dim + (0 if self.prior.source_dim is None else self.horizon * self.target_dim)
+
+    def path_loss(self, x_0: Tensor, x_1: Tensor, features: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Return E||F(x_t, t, c) - (x_1 - x_t) / sqrt(1 - t)||^2."""
+        t = uniform_times(x_1, generator)  # (B,)
+        t_wide = t.reshape(-1, *[1] * (x_1.ndim - 1))
+        noise = standard_normal(tuple(x_1.shape), x_1, generator)
+        x_t = (1 - t_wide) * x_0 + t_wide * x_1 + self.bridge_sigma * (t_wide * (1 - t_wide)).sqrt() * noise
+        target = (1 - t_wide).sqrt() * (x_1 - x_0) - self.bridge_sigma * t_wide.sqrt() * noise
+        return nn.functional.mse_loss(self.network(x_t, t, self._with_source(features, x_0)), target)
+
+    def transport(
+        self, x_0: Tensor, features: Tensor | None, num_steps: int, solver: str, generator: torch.Generator | None
+    ) -> Tensor:
+        """Carry x_0 to t = 1 by the SDE, or by the ODE with the same marginals."""
+        features = self._with_source(features, x_0)
+        if solver == "sde":
+            return self._integrate_sde(x_0, features, num_steps, generator)
+        if self.prior.source_dim is not None:
+            raise ValueError(
+                f"solver must be 'sde' from a given source, got {solver!r}: an ODE from a point has no spread"
+            )
+        if solver not in SOLVERS:
+            raise ValueError(f"solver must be one of sde, {', '.join(SOLVERS)}; got {solver!r}")
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            t = t.clamp_max(LAST_TIME)
+            t_wide = t.reshape(-1, *[1] * (x.ndim - 1))
+            scaled = self.network(x, t, features)
+            endpoint = x + (1 - t_wide).sqrt() * scaled  # D
+            forward_drift = scaled / (1 - t_wide).sqrt()
+            variance = self.bridge_sigma**2
+            backward_drift = (endpoint + (variance - 1) * x) / (1 - t_wide + variance * t_wide)  # (x - S) / t
+            mean_drift: Tensor = 0.5 * (forward_drift + backward_drift)
+            return mean_drift
+
+        return integrate(velocity, x_0, num_steps, solver)
+
+    def _integrate_sde(
+        self, x_0: Tensor, features: Tensor | None, num_steps: int, generator: torch.Generator | None
+    ) -> Tensor:
+        num_steps = check_dim("num_steps", num_steps)
+        dt = 1 / num_steps
+        x = x_0
+        for k in range(num_steps):
+            t = k / num_steps
+            drift = self.network(x, x.new_full((len(x),), t), features) / math.sqrt(1 - t)
+            noise = standard_normal(tuple(x.shape), x, generator)
+            x = x + dt * drift + self.bridge_sigma * math.sqrt(dt) * noise  # Euler-Maruyama step.
+        return x
+
+    def _with_source(self, features: Tensor | None, x_0: Tensor) -> Tensor | None:
+        if self.prior.source_dim is None:
+            return features
+        return x_0.flatten(1) if features is None else torch.cat([features, x_0.flatten(1)], dim=-1)
