@@ -1,4 +1,4 @@
-# Each target does one thing and builds .venv on first use.
+# Each target does one thing; those that need it build .venv on first use.
 PYTHON ?= python3
 # For the CPU build of torch on Linux: make install TORCH_ARGS="--index-url <PyTorch's CPU wheel index>"
 TORCH_ARGS ?=

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.checkpoints import load
 from generative_policies.data import episode_generator, pad_rows
-from generative_policies.models.mlp import check_dim
+from generative_policies.models.dimensions import check_dim
 
 Observation = NDArray[Any]
 Action = NDArray[Any]

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from generative_policies.action_translation.translator import ActionTranslator, fit_action_normalizers
 from generative_policies.models.arrays import ArrayT
+from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder, ObservationAndVectorEncoder
 from generative_policies.models.flow import ConditionalFlowModel
-from generative_policies.models.mlp import check_dim
 from generative_policies.models.priors import GaussianPrior, LiftedSourcePrior, Prior, SourcePrior
 from generative_policies.models.residual_mlp import ResidualMlp
 
@@ -52,6 +52,8 @@ class FlowActionTranslator(ActionTranslator):
         num_steps: int | None = None,
         encoder: Encoder | None = None,
     ) -> None:
+        if type(self) is FlowActionTranslator:
+            raise TypeError("FlowActionTranslator is what three translators share; use one of them")
         super().__init__(action_dim, obs_dim, source_action_dim, encoder)
         self.config = {
             "action_dim": action_dim,

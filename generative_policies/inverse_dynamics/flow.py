@@ -10,9 +10,9 @@ from torch import Tensor
 from generative_policies.inverse_dynamics.inverse_dynamics import InverseDynamics
 from generative_policies.inverse_dynamics.transition_encoders import FeatureChangeEncoder, transition_encoder
 from generative_policies.models.arrays import Array
+from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.flow import ConditionalFlowModel
-from generative_policies.models.mlp import check_dim
 from generative_policies.models.residual_mlp import ResidualMlp
 
 

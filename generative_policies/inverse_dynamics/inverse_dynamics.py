@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import Array, as_caller, as_rows, check_rows, evaluating, parameter_like
+from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
-from generative_policies.models.mlp import check_dim
 
 
 class InverseDynamics(nn.Module, ABC):

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import standard_normal
+from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Encoder
 from generative_policies.models.generative_model import GenerativeModel
-from generative_policies.models.mlp import check_dim
 from generative_policies.models.priors import Prior
 from generative_policies.models.solvers import SOLVERS, integrate
 from generative_policies.models.velocity import uniform_times

@@ -9,8 +9,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import Array, parameter_like
+from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder
-from generative_policies.models.mlp import check_dim
 from generative_policies.models.normalizer import Normalizer
 
 IMAGE_CHANNELS = (1, 3, 4)

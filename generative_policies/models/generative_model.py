@@ -19,8 +19,8 @@ from generative_policies.models.arrays import (
     same_batch,
     standard_normal,
 )
+from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
-from generative_policies.models.mlp import check_dim
 from generative_policies.models.normalizer import Normalizer
 from generative_policies.models.priors import GaussianPrior, Prior
 from generative_policies.models.unet import ConditionalUNet1D

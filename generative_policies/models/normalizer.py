@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.mlp import check_dim
+from generative_policies.models.dimensions import check_dim
 
 
 class Normalizer(nn.Module):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.mlp import check_dim
+from generative_policies.models.dimensions import check_dim
 from generative_policies.models.normalizer import Normalizer
 
 

@@ -7,7 +7,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from generative_policies.models.mlp import check_dim, check_net_arch
+from generative_policies.models.dimensions import check_dim, check_net_arch
 from generative_policies.models.velocity import TimeEmbedding
 
 

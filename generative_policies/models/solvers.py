@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from generative_policies.models.mlp import check_dim
+from generative_policies.models.dimensions import check_dim
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 Step = Callable[[Velocity, Tensor, float, float], Tensor]

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.mlp import check_dim, check_net_arch
+from generative_policies.models.dimensions import check_dim, check_net_arch
 from generative_policies.models.velocity import TimeEmbedding
 
 

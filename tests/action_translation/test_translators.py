@@ -331,3 +331,5 @@ def test_dictionary_observations_by_an_encoder(cls: Any, tmp_path: Path) -> None
 def test_translators_are_of_one_kind() -> None:
     for cls in ALL:
         assert issubclass(cls, ActionTranslator)
+    with pytest.raises(TypeError, match="use one of them"):
+        FlowActionTranslator(2, 3)
