@@ -48,7 +48,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         encoder=IdentityTwoInputEncoder(4, 1),
     ),
     "flow with a lifted source": lambda: ConditionalFlowModel(2, prior=LiftedSourcePrior(2, 3), coupling="independent"),
-    "bridge": lambda: LatentBridgeModel(3, 4, bridge_sigma=0.3, down_dims=(8,), prior=SourcePrior(3)),
+    "bridge": lambda: LatentBridgeModel(3, 4, bridge_sigma=0.3, down_dims=(8,), prior=SourcePrior(3, 0.0)),
     "transformer": lambda: ConditionalFlowModel(2, horizon=4, network=DiffusionTransformer(2, 0, 4, 8, 1, 2)),
     "temporal unet": lambda: ConditionalFlowModel(2, 3, down_dims=(8, 16), horizon=5),
     "own observation encoder": lambda: MlpActionTranslator(2, 4, (8,), encoder=IdentityEncoder(4)),

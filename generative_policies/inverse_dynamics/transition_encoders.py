@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from generative_policies.models.encoders import Encoder, IdentityTwoInputEncoder
+from generative_policies.models.normalizer import Normalizer
 
 
 class ObservationChangeEncoder(Encoder):
@@ -37,6 +38,8 @@ class ObservationChangeEncoder(Encoder):
 class FeatureChangeEncoder(Encoder):
     """Features of the observation, by an encoder of its own, beside their change to the next observation.
 
+    The change is normalised by statistics of its own, as the encoder's features are before training.
+
     Args:
         observation_encoder: Maps an observation to features; the same for both.
     """
@@ -44,18 +47,25 @@ class FeatureChangeEncoder(Encoder):
     def __init__(self, observation_encoder: Encoder) -> None:
         super().__init__()
         self.observation_encoder = observation_encoder
+        self.change_normalizer = Normalizer(observation_encoder.output_dim)
         self.output_dim = 2 * observation_encoder.output_dim
         self.input_shapes = 2 * observation_encoder.input_shapes
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the features of the inputs of ``obs`` and of ``next_obs``, in this order."""
-        count = len(inputs) // 2
-        features = self.observation_encoder(*inputs[:count])
-        return torch.cat([features, self.observation_encoder(*inputs[count:]) - features], dim=-1)
+        features, change = self._features_and_change(inputs)
+        return torch.cat([features, self.change_normalizer.normalize(change)], dim=-1)
 
     def fit_normalizers(self, *inputs: Tensor) -> None:
-        """Fit the statistics of observations."""
+        """Fit the statistics of observations, then those of the changes of their features."""
         self.observation_encoder.fit_normalizers(*inputs[: len(inputs) // 2])
+        with torch.no_grad():
+            self.change_normalizer.fit(self._features_and_change(inputs)[1])
+
+    def _features_and_change(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        count = len(inputs) // 2
+        features = self.observation_encoder(*inputs[:count])
+        return features, self.observation_encoder(*inputs[count:]) - features
 
 
 def transition_encoder(obs_dim: int, next_obs_dim: int, observation_encoder: Encoder | None) -> Encoder:

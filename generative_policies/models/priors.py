@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ class Prior(nn.Module, ABC):
 
     def __init__(self, dim: int, source_dim: int | None) -> None:
         super().__init__()
+        self.config: dict[str, Any] = {}
         self.dim = check_dim("dim", dim)
         self.source_dim = None if source_dim is None else check_dim("source_dim", source_dim)
 
@@ -129,10 +131,13 @@ class LiftedSourcePrior(Prior):
         """Fit the affine map by least squares, of minimal norm where the source does not determine it."""
         rows = source.reshape(-1, source.shape[-1]).double()
         normalized = target_normalizer.normalize(target).reshape(len(rows), -1).double()
-        inputs = torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype, device=rows.device)], dim=1)
-        solution = torch.linalg.pinv(inputs) @ normalized  # (source_dim + 1, dim)
-        self.weight.copy_(solution[:-1].T)
-        self.bias.copy_(solution[-1])
+        mean, std = rows.mean(0), rows.std(0, correction=0)
+        scale = torch.where(std > 1e-6 * mean.abs().clamp_min(1), std, torch.inf)  # a constant entry gets no weight
+        # Directions below the precision of float32 data are rounding, not signal.
+        solution = torch.linalg.pinv((rows - mean) / scale, rtol=1e-5) @ (normalized - normalized.mean(0))
+        weight = (solution / scale[:, None]).T  # (dim, source_dim)
+        self.weight.copy_(weight)
+        self.bias.copy_(normalized.mean(0) - weight @ mean)
 
 
 def _check_noise_scale(noise_scale: float) -> float:

@@ -8,6 +8,7 @@ import torch
 
 from generative_policies.data import TransitionDataset
 from generative_policies.inverse_dynamics import MlpInverseDynamics
+from generative_policies.models import IdentityEncoder
 from generative_policies.training import FitSettings, fit, initial_weights
 
 
@@ -19,11 +20,12 @@ def linear_system(rng: np.random.Generator, rows: int = 4000) -> TransitionDatas
     return TransitionDataset(np.arange(rows) // 50, obs, obs + 0.01 * actions @ steering.T, actions)
 
 
-def test_a_known_system_is_inverted(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("encoder", [None, IdentityEncoder(4)])
+def test_a_known_system_is_inverted(encoder: IdentityEncoder | None, rng: np.random.Generator) -> None:
     data, test = linear_system(rng), linear_system(rng)
     generator = torch.Generator().manual_seed(0)
     with initial_weights(generator):
-        model = MlpInverseDynamics(2, 4, (64, 64))
+        model = MlpInverseDynamics(2, 4, (64, 64), encoder=encoder)
     fit(model, data, FitSettings(num_updates=1500), generator=generator)
     error = model.predict(test.obs, test.next_obs) - test.actions
     assert np.sqrt((error**2).mean()) < 0.01 * np.ptp(test.actions)

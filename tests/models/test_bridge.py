@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models import GaussianPrior, LatentBridgeModel, ResidualMlp, SourcePrior
+from generative_policies.models import GaussianPrior, LatentBridgeModel, LiftedSourcePrior, ResidualMlp, SourcePrior
 from generative_policies.training import ExponentialMovingAverage
 
 MEAN, STD, SIGMA = 0.7, 0.5, 0.5
@@ -119,11 +119,14 @@ def test_gradients_flow_through_the_sde_and_the_ode() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    given = LatentBridgeModel(2, prior=SourcePrior(2))
+    given = LatentBridgeModel(2, prior=SourcePrior(2, noise_scale=0.0))
     with pytest.raises(ValueError, match="solver must be 'sde' from a given source, got 'heun'"):
         given.predict(source=np.zeros((3, 2)), solver="heun")
     with pytest.raises(ValueError, match="one of sde, euler"):
         LatentBridgeModel(2, prior=GaussianPrior(2)).predict(3, solver="dopri5")
+    for prior in (SourcePrior(2), LiftedSourcePrior(2, 3, noise_scale=0.0)):
+        with pytest.raises(ValueError, match="a bridge starts at"):
+            LatentBridgeModel(2, prior=prior)
     with pytest.raises(ValueError, match="num_steps"):
         LatentBridgeModel(2).predict(3, num_steps=0)
     for sigma in (0.0, -1.0, float("nan")):

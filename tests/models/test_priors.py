@@ -33,6 +33,15 @@ def test_lift_is_the_least_squares_map_to_the_normalised_target(generator: torch
     assert set(prior.state_dict()) == {"weight", "bias"}  # and it is saved
 
 
+def test_redundant_source_entries_do_not_blow_up(generator: torch.Generator) -> None:
+    source = torch.randn(500, 2, generator=generator)
+    redundant = torch.cat([source, 0.1 * source[:, :1] + 0.3 * source[:, 1:]], dim=1)  # but for rounding
+    prior, normalizer = LiftedSourcePrior(2, 3, noise_scale=0.0), Normalizer(2)
+    prior.fit(redundant, source, normalizer)
+    assert prior.weight.abs().max() < 5
+    assert torch.allclose(prior.x_0(torch.zeros(500, 2), redundant, normalizer), source, atol=1e-4)
+
+
 def test_lift_of_chunks_and_of_sources_that_do_not_vary() -> None:
     prior, normalizer = LiftedSourcePrior(2, 3), Normalizer(2)
     source = torch.randn(50, 4, 3)
