@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-BACKENDS = ("egl", "osmesa", "glfw")
+BACKENDS = ("glfw", "egl", "osmesa")  # the first needs a screen
 
 
 class RenderingUnavailableError(RuntimeError):
@@ -32,7 +32,7 @@ def require_rendering() -> None:
     """
     chosen = os.environ.get("MUJOCO_GL", "").lower()
     has_screen = sys.platform != "linux" or bool(os.environ.get("DISPLAY"))
-    candidates = (chosen,) if chosen else (("glfw", *BACKENDS) if has_screen else BACKENDS[:2])
+    candidates = (chosen,) if chosen else (BACKENDS if has_screen else BACKENDS[1:])
     reasons = []
     for backend in candidates:
         try:

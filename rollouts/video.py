@@ -36,16 +36,13 @@ class RenderedEpisode(NamedTuple):
 
     frames: list[Frame]
     success: bool | None
-    total_reward: float
 
 
 def render_episode(arm: VideoArm, seed: int) -> RenderedEpisode:
     """Run one episode and keep its frames."""
     env = RenderCollection(light_up(arm.make_env()), pop_frames=False)
     (episode,) = run_episodes(lambda: env, arm.act, [seed])
-    return RenderedEpisode(
-        [on_white(np.asarray(frame)) for frame in env.frame_list], episode.success, episode.total_reward
-    )
+    return RenderedEpisode([on_white(np.asarray(frame)) for frame in env.frame_list], episode.success)
 
 
 def light_up(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:

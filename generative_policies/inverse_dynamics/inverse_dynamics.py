@@ -3,14 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import Array, as_caller, as_rows, check_rows, evaluating, parameter_like
 from generative_policies.models.dimensions import check_dim
-from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
+from generative_policies.models.encoders import Condition, Encoder
 
 
 class InverseDynamics(nn.Module, ABC):
@@ -131,12 +131,16 @@ class InverseDynamics(nn.Module, ABC):
         Raises:
             ValueError: If a shape, the number of rows or an entry is wrong, or training data are empty.
         """
-        like, encoder = parameter_like(self), self.observation_encoder or IdentityEncoder(self.obs_dim)
-        next_encoder = self.observation_encoder or IdentityEncoder(self.next_obs_dim)
-        inputs = (*encoder.to(like).check(obs, "obs"), *next_encoder.to(like).check(next_obs, "next_obs"))
-        batch = len(inputs[0])
-        last = len(next_encoder.input_shapes) - 1
-        check_rows(next_encoder.input_name(last, "next_obs"), inputs[-1], next_encoder.input_shapes[last], batch)
+        like, encoder = parameter_like(self), self.observation_encoder
+        if encoder is None:
+            check_rows("obs", cast(Tensor, obs), (self.obs_dim,), like=like)
+            inputs: tuple[Tensor, ...] = (cast(Tensor, obs), cast(Tensor, next_obs))
+            batch = len(inputs[0])
+            check_rows("next_obs", inputs[1], (self.next_obs_dim,), batch, like)
+        else:
+            inputs = (*encoder.check(obs, "obs"), *encoder.check(next_obs, "next_obs"))
+            batch, last = len(inputs[0]), len(encoder.input_shapes) - 1
+            check_rows(encoder.input_name(last, "next_obs"), inputs[-1], encoder.input_shapes[last], batch)
         if actions is not None:
             check_rows("actions", actions, (self.action_dim,), batch, like)
             if batch == 0:
@@ -146,11 +150,19 @@ class InverseDynamics(nn.Module, ABC):
     def _shell(self, obs: Condition, next_obs: Condition, noise: Array | None, actions: Callable[..., Tensor]) -> Any:
         """Call ``actions(obs, next_obs, noise=...)`` on a caller's arrays without gradients."""
         like = parameter_like(self)
-        encoder = (self.observation_encoder or IdentityEncoder(self.obs_dim)).to(like)
-        next_encoder = (self.observation_encoder or IdentityEncoder(self.next_obs_dim)).to(like)
-        rows = [encoder.rows(obs, "obs"), next_encoder.rows(next_obs, "next_obs")]
+        encoder = self.observation_encoder
+        rows: tuple[Condition, Condition]
+        if encoder is None:
+            vectors = cast(Array, obs), cast(Array, next_obs)
+            rows = (
+                as_rows("obs", vectors[0], (self.obs_dim,), like),
+                as_rows("next_obs", vectors[1], (self.next_obs_dim,), like),
+            )
+            reference, single = vectors[0], vectors[0].ndim == 1
+        else:
+            rows = encoder.rows(obs, "obs"), encoder.rows(next_obs, "next_obs")
+            reference, single = encoder.reference(obs)
         noise_rows = None if noise is None else as_rows("noise", noise, (self.noise_dim,), like)
-        reference, single = encoder.reference(obs)
         with evaluating(self):
-            answer = actions(*(inputs if len(inputs) > 1 else inputs[0] for inputs in rows), noise=noise_rows)
+            answer = actions(*rows, noise=noise_rows)
         return as_caller(answer, reference, single)

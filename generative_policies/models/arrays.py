@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -116,9 +117,9 @@ def same_batch(**rows: Tensor) -> int:
 
 def parameter_like(module: nn.Module) -> Tensor:
     """Return a parameter or buffer of the module, whose device and dtype its inputs must take."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        return tensor
-    return torch.zeros(())
+    # The first alone: this runs several times in each call of a model.
+    first = next(chain(module.parameters(), module.buffers()), None)
+    return torch.zeros(()) if first is None else first
 
 
 def standard_normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -146,7 +146,8 @@ class GenerativeModel(nn.Module, ABC):
         if _common_batch(None, target=target, condition=None if inputs is None else inputs[0], source=source) == 0:
             raise ValueError(f"the loss needs at least one row, got target {tuple(target.shape)}")
         x_1 = self.target_normalizer.normalize(target)
-        x_0 = self._x_0(standard_normal(tuple(target.shape), target, generator), source)
+        noise = standard_normal(tuple(target.shape), target, generator)
+        x_0 = self.prior.x_0(noise, source, self.target_normalizer)
         return self.path_loss(x_0, x_1, self._features(inputs), generator)
 
     def sample(
@@ -197,7 +198,7 @@ class GenerativeModel(nn.Module, ABC):
         batch = _common_batch(batch_size, condition=first, source=source, noise=noise)
         if noise is None:
             noise = standard_normal((batch, *self.sample_shape), like, generator)
-        return self._x_0(noise, source), self._features(inputs)
+        return self.prior.x_0(noise, source, self.target_normalizer), self._features(inputs)
 
     def predict(
         self,
@@ -297,9 +298,6 @@ class GenerativeModel(nn.Module, ABC):
         shape = self._source_shape(source)
         if source is not None:
             check_rows("source", source, shape, like=parameter_like(self))
-
-    def _x_0(self, noise: Tensor, source: Tensor | None) -> Tensor:
-        return self.prior.x_0(noise, source, self.target_normalizer)
 
     def _check_network(self, network: nn.Module) -> None:
         """Check that a network takes this model's shapes and answers in the shape of the sample."""

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from generative_policies.data import EpisodicDataset
 from generative_policies.models.arrays import evaluating, parameter_like
+from generative_policies.models.dimensions import check_dim
 from generative_policies.training.ema import ExponentialMovingAverage
 
 Log = Callable[[int, Mapping[str, float]], None]
@@ -61,14 +62,8 @@ class FitSettings:
     num_validations: int = 10
 
     def __post_init__(self) -> None:
-        for name, low, _ in (
-            ("num_updates", 1, math.inf),
-            ("batch_size", 1, math.inf),
-            ("num_validations", 1, math.inf),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+        for name in ("num_updates", "batch_size", "num_validations"):
+            check_dim(name, getattr(self, name))
         for name, low, high in (
             ("learning_rate", 0, math.inf),
             ("weight_decay", 0, math.inf),
