@@ -1,7 +1,46 @@
-"""MuJoCo environments: dynamics shifts and success. Needs gymnasium and mujoco, no learning library."""
+"""MuJoCo environments: dynamics shifts, arms, exact dynamics. Needs gymnasium and mujoco, no learning library."""
 
-from generative_policies.envs.dynamics_shift import PUSHER_P1, PUSHER_P2, DynamicsShift, DynamicsShiftWrapper
+from generative_policies.envs.arm_envs import ArmPushEnv, ArmReachEnv
+from generative_policies.envs.control_period import check_control_periods, control_period
+from generative_policies.envs.correspondence import Correspondence, corresponding_state
+from generative_policies.envs.dynamics_shift import PUSHER_P1, PUSHER_P2, SHIFTS, DynamicsShift, DynamicsShiftWrapper
+from generative_policies.envs.exact_dynamics import (
+    ExactDynamics,
+    ExactInverseDynamics,
+    InverseSolution,
+    get_state,
+    set_state,
+)
 from generative_policies.envs.make import make_env
+from generative_policies.envs.obstacle import ArmObstacleEnv, DetourController
+from generative_policies.envs.planar_arm import ARMS, ArmSpec
+from generative_policies.envs.registration import register_envs
 from generative_policies.envs.success import SuccessWrapper
 
-__all__ = ["PUSHER_P1", "PUSHER_P2", "DynamicsShift", "DynamicsShiftWrapper", "SuccessWrapper", "make_env"]
+__all__ = [
+    "ARMS",
+    "PUSHER_P1",
+    "PUSHER_P2",
+    "SHIFTS",
+    "ArmObstacleEnv",
+    "ArmPushEnv",
+    "ArmReachEnv",
+    "ArmSpec",
+    "Correspondence",
+    "DetourController",
+    "DynamicsShift",
+    "DynamicsShiftWrapper",
+    "ExactDynamics",
+    "ExactInverseDynamics",
+    "InverseSolution",
+    "SuccessWrapper",
+    "check_control_periods",
+    "control_period",
+    "corresponding_state",
+    "get_state",
+    "make_env",
+    "register_envs",
+    "set_state",
+]
+
+register_envs()

@@ -1,26 +1,13 @@
 """Making an env with its dynamics shift, its notion of success and a camera that shows the task."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import gymnasium
 import numpy as np
 
-from generative_policies.envs.dynamics_shift import DynamicsShift
-from generative_policies.envs.success import SuccessWrapper
-
-
-class SuccessCriterion(NamedTuple):
-    """What counts as success in an env that reports none: the arguments of ``SuccessWrapper``."""
-
-    achieved: tuple[int, int]
-    goal: tuple[int, int]
-    threshold: float
-
-
-SUCCESS_CRITERIA = {
-    # The object, obs[17:20], at the goal [m]. The fingertip, obs[14:17], is at times mistaken for it.
-    "Pusher-v5": SuccessCriterion(achieved=(17, 20), goal=(20, 23), threshold=0.1),
-}
+from generative_policies.envs.dynamics_shift import DynamicsShift, DynamicsShiftWrapper
+from generative_policies.envs.success import SUCCESS_CRITERIA, SuccessWrapper
 
 # Free cameras [m, deg] where Gymnasium's default hides the task; the Pusher's own looks at the arm's back.
 CAMERAS: dict[str, dict[str, Any]] = {
@@ -29,14 +16,19 @@ CAMERAS: dict[str, dict[str, Any]] = {
 
 
 def make_env(
-    env_id: str, shift: DynamicsShift | None = None, *, render_mode: str | None = None
+    env_id: str,
+    shift: DynamicsShift | Mapping[str, Any] | str | None = None,
+    *,
+    render_mode: str | None = None,
+    **env_arguments: Any,
 ) -> gymnasium.Env[Any, Any]:
     """Make a registered env, shifted, and with success in ``info`` where a criterion for it is known.
 
     Args:
         env_id: A Gymnasium id.
-        shift: A change of its dynamics.
+        shift: A change of its dynamics: a ``DynamicsShift``, its fields, or a name such as ``"P1"``.
         render_mode: As in ``gymnasium.make``.
+        **env_arguments: The env's own arguments, as in ``gymnasium.make``.
 
     Example:
         >>> env = make_env("Pusher-v5", DynamicsShift(mass=2.0))
@@ -45,12 +37,12 @@ def make_env(
     """
     camera = CAMERAS.get(env_id)
     if render_mode is None or camera is None:
-        env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, render_mode=render_mode)
+        env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, render_mode=render_mode, **env_arguments)
     else:
         # Gymnasium sets a vector of the camera from an array only.
         config = {name: np.array(value) if isinstance(value, tuple) else value for name, value in camera.items()}
-        env = gymnasium.make(env_id, render_mode=render_mode, default_camera_config=config)
+        env = gymnasium.make(env_id, render_mode=render_mode, default_camera_config=config, **env_arguments)
     if shift is not None:
-        env = shift.apply(env)
+        env = DynamicsShiftWrapper(env, shift)
     criterion = SUCCESS_CRITERIA.get(env_id)
     return env if criterion is None else SuccessWrapper(env, *criterion)

@@ -1,10 +1,26 @@
 """Success for envs that report none."""
 
-from typing import Any, SupportsFloat
+from typing import Any, NamedTuple, SupportsFloat
 
 import gymnasium
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
+
+
+class SuccessCriterion(NamedTuple):
+    """What counts as success in an env that reports none: the arguments of ``SuccessWrapper``."""
+
+    achieved: tuple[int, int]
+    goal: tuple[int, int] | None
+    threshold: float
+
+
+SUCCESS_CRITERIA = {
+    # The object, obs[17:20], at the goal [m]. The fingertip, obs[14:17], is at times mistaken for it.
+    "Pusher-v5": SuccessCriterion(achieved=(17, 20), goal=(20, 23), threshold=0.1),
+    # The vector from the goal to the fingertip [m].
+    "Reacher-v5": SuccessCriterion(achieved=(8, 10), goal=None, threshold=0.02),
+}
 
 Observation = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
@@ -20,7 +36,8 @@ class SuccessWrapper(
     Args:
         env: An env with a flat observation.
         achieved: First and last-plus-one index of what has to come close, such as an object's position.
-        goal: First and last-plus-one index of the place to come to, as wide.
+        goal: First and last-plus-one index of the place to come to, as wide; ``None`` where ``achieved`` is already the
+            way that is left.
         threshold: Distance below which it has, in the observation's unit.
 
     Raises:
@@ -36,23 +53,25 @@ class SuccessWrapper(
         self,
         env: gymnasium.Env[Observation, Any],
         achieved: tuple[int, int],
-        goal: tuple[int, int],
+        goal: tuple[int, int] | None,
         threshold: float = 0.1,
     ) -> None:
-        RecordConstructorArgs.__init__(self, achieved=achieved, goal=goal, threshold=threshold)
+        # Lists, for a JSON round trip of the spec makes lists of tuples, and Gymnasium compares the two.
+        goal_indices = None if goal is None else list(goal)
+        RecordConstructorArgs.__init__(self, achieved=list(achieved), goal=goal_indices, threshold=threshold)
         gymnasium.Wrapper.__init__(self, env)
         shape = env.observation_space.shape
         if not isinstance(env.observation_space, gymnasium.spaces.Box) or shape is None or len(shape) != 1:
             raise ValueError(f"success needs a flat Box observation, got {env.observation_space}")
-        for name, (start, stop) in (("achieved", achieved), ("goal", goal)):
+        for name, (start, stop) in (("achieved", achieved), ("goal", achieved if goal is None else goal)):
             if not 0 <= start < stop <= shape[0]:
                 raise ValueError(f"{name}={(start, stop)} leaves the observation's range (0, {shape[0]})")
-        if achieved[1] - achieved[0] != goal[1] - goal[0]:
+        if goal is not None and achieved[1] - achieved[0] != goal[1] - goal[0]:
             raise ValueError(f"achieved={achieved} and goal={goal} must be equally wide")
         if not threshold > 0:
             raise ValueError(f"threshold must be positive, got {threshold}")
         self.achieved = slice(*achieved)
-        self.goal = slice(*goal)
+        self.goal = None if goal is None else slice(*goal)
         self.threshold = threshold
         self.reached = False
 
@@ -71,7 +90,8 @@ class SuccessWrapper(
         return observation, reward, terminated, truncated, info | self._report()
 
     def _is_close(self, observation: Observation) -> bool:
-        return bool(np.linalg.norm(observation[self.achieved] - observation[self.goal]) < self.threshold)
+        goal = 0.0 if self.goal is None else observation[self.goal]
+        return bool(np.linalg.norm(observation[self.achieved] - goal) < self.threshold)
 
     def _report(self) -> dict[str, Any]:
         return {"is_success": self.reached, "success": self.reached}

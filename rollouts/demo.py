@@ -19,6 +19,7 @@ from generative_policies.action_translation import (
 from generative_policies.checkpoints import save
 from generative_policies.data import ActionPairDataset
 from generative_policies.envs import PUSHER_P1, DynamicsShift, make_env
+from generative_policies.envs.rendering import RenderingUnavailableError
 from generative_policies.inverse_dynamics import MlpInverseDynamics
 from generative_policies.rollouts.episodes import Act, run_episodes, source_act, transitions, translated_act
 from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, format_table, report_arms
@@ -26,7 +27,6 @@ from generative_policies.rollouts.experts import load_expert
 from generative_policies.rollouts.pairing import relabel
 from generative_policies.rollouts.plots import plot_comparison
 from generative_policies.rollouts.provenance import require_writable, write_json
-from generative_policies.rollouts.rendering import RenderingUnavailableError
 from generative_policies.rollouts.video import VideoArm, write_comparison_video
 from generative_policies.training import FitSettings, fit, initial_weights
 from generative_policies.wrappers import ActionTranslationWrapper

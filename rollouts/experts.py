@@ -11,13 +11,16 @@ from gymnasium.spaces import Box
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
 from generative_policies.checkpoints import CheckpointError, read_config, write_synced
 
 SHIPPED_FOLDER = Path(__file__).parent / "expert_weights"
 FORMAT_VERSION = 1
+# The policy classes by the name of the algorithm that trains them.
+POLICIES: dict[str, type[ActorCriticPolicy] | type[SACPolicy]] = {"PPO": ActorCriticPolicy, "SAC": SACPolicy}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"Tanh": nn.Tanh, "ReLU": nn.ReLU, "ELU": nn.ELU, "SiLU": nn.SiLU}
 
 
@@ -26,11 +29,11 @@ def shipped_experts() -> list[str]:
     return sorted(folder.name for folder in SHIPPED_FOLDER.iterdir() if (folder / "config.json").is_file())
 
 
-def save_expert(policy: ActorCriticPolicy, path: str | os.PathLike[str], provenance: Mapping[str, Any]) -> None:
-    """Write an SB3 actor-critic policy, such as PPO's, with its value function.
+def save_expert(policy: BasePolicy, path: str | os.PathLike[str], provenance: Mapping[str, Any]) -> None:
+    """Write the policy of SB3's PPO or SAC with its value function or critics.
 
     Args:
-        policy: A policy over a flat Box observation with a flat Box action.
+        policy: An MLP policy over a flat Box observation with a flat Box action.
         path: The folder, made where it is missing.
         provenance: What made it: command, seed, steps, time, score.
 
@@ -38,15 +41,16 @@ def save_expert(policy: ActorCriticPolicy, path: str | os.PathLike[str], provena
         CheckpointError: If the policy could not be rebuilt from JSON.
     """
     path = Path(path)
+    algorithms = {cls: algorithm for algorithm, cls in POLICIES.items()}
+    if not isinstance(policy, ActorCriticPolicy | SACPolicy) or type(policy) not in algorithms:
+        expected = " or ".join(cls.__name__ for cls in algorithms)
+        raise CheckpointError(f"expected an {expected}, got {type(policy).__name__}")
     activation = policy.activation_fn.__name__
-    if type(policy) is not ActorCriticPolicy or activation not in ACTIVATIONS:
-        raise CheckpointError(
-            f"expected an ActorCriticPolicy with an activation of {', '.join(ACTIVATIONS)}; "
-            f"got {type(policy).__name__} with {activation}"
-        )
+    if activation not in ACTIVATIONS:
+        raise CheckpointError(f"expected an activation of {', '.join(ACTIVATIONS)}; got {activation}")
     config = {
         "format_version": FORMAT_VERSION,
-        "algorithm": "PPO",
+        "algorithm": algorithms[type(policy)],
         "observation_space": _describe_box(policy.observation_space),
         "action_space": _describe_box(policy.action_space),
         "net_arch": policy.net_arch,
@@ -66,14 +70,14 @@ def save_expert(policy: ActorCriticPolicy, path: str | os.PathLike[str], provena
     description.replace(path / "config.json")
 
 
-def load_expert(name: str | os.PathLike[str]) -> ActorCriticPolicy:
+def load_expert(name: str | os.PathLike[str]) -> BasePolicy:
     """Rebuild an expert as an SB3 policy, in evaluation mode and on the CPU.
 
     Args:
         name: The name of a shipped expert, such as ``"Pusher-v5"``, or a folder that ``save_expert`` wrote.
 
     Returns:
-        The policy; ``policy.predict`` and ``policy.predict_values`` work as ever.
+        The policy; ``policy.predict`` works as ever, as do PPO's ``policy.predict_values`` and SAC's ``policy.critic``.
 
     Raises:
         CheckpointError: If there is none of the name, or its files are truncated or foreign.
@@ -87,9 +91,9 @@ def load_expert(name: str | os.PathLike[str]) -> ActorCriticPolicy:
     if not path.is_dir():
         raise CheckpointError(f"no expert {str(name)!r}: not a folder, nor one of {', '.join(shipped_experts())}")
     config = read_config(path / "config.json")
-    if config.get("format_version") != FORMAT_VERSION or config.get("algorithm") != "PPO":
+    if config.get("format_version") != FORMAT_VERSION or config.get("algorithm") not in POLICIES:
         raise CheckpointError(
-            f"{path / 'config.json'} must have format_version {FORMAT_VERSION} and algorithm PPO, "
+            f"{path / 'config.json'} must have format_version {FORMAT_VERSION} and algorithm {' or '.join(POLICIES)}, "
             f"got {config.get('format_version')!r} and {config.get('algorithm')!r}"
         )
     try:
@@ -101,8 +105,8 @@ def load_expert(name: str | os.PathLike[str]) -> ActorCriticPolicy:
     return policy
 
 
-def _build(config: Mapping[str, Any]) -> ActorCriticPolicy:
-    return ActorCriticPolicy(
+def _build(config: Mapping[str, Any]) -> BasePolicy:
+    return POLICIES[config["algorithm"]](
         _build_box(config["observation_space"]),
         _build_box(config["action_space"]),
         lr_schedule=lambda progress_remaining: 0.0,

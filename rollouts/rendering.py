@@ -1,17 +1,8 @@
-"""Offscreen rendering: which backend of OpenGL there is, and a clear word where there is none."""
+"""Importing MuJoCo on machines whose OpenGL is not what ``MUJOCO_GL`` says."""
 
-import gc
 import importlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-BACKENDS = ("glfw", "egl", "osmesa")  # the first needs a screen
-
-
-class RenderingUnavailableError(RuntimeError):
-    """Offscreen rendering does not work on this machine."""
 
 
 def import_mujoco() -> None:
@@ -22,39 +13,3 @@ def import_mujoco() -> None:
         print(f"MUJOCO_GL={os.environ.get('MUJOCO_GL')} does not work, rendering is off: {error}", file=sys.stderr)
         os.environ["MUJOCO_GL"] = "disabled"
         importlib.import_module("mujoco")
-
-
-def require_rendering() -> None:
-    """Choose a backend, unless ``MUJOCO_GL`` names one, and try it.
-
-    Raises:
-        RenderingUnavailableError: If there is none that works.
-    """
-    chosen = os.environ.get("MUJOCO_GL", "").lower()
-    has_screen = sys.platform != "linux" or bool(os.environ.get("DISPLAY"))
-    candidates = (chosen,) if chosen else (BACKENDS if has_screen else BACKENDS[1:])
-    reasons = []
-    for backend in candidates:
-        try:
-            with _silent_finalizers():
-                context = importlib.import_module(f"mujoco.{backend}").GLContext(16, 16)
-                context.make_current()
-                context.free()
-        except Exception as error:  # the backends share no exception class
-            reasons.append(f"{backend}: {str(error) or type(error).__name__}")
-        else:
-            os.environ["MUJOCO_GL"] = backend  # Gymnasium reads it at the first frame
-            return
-    raise RenderingUnavailableError(f"offscreen rendering is not available ({'; '.join(reasons)})".replace("\n", " "))
-
-
-@contextmanager
-def _silent_finalizers() -> Iterator[None]:
-    """Keep half-built contexts from printing tracebacks when they are collected."""
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda unraisable: None
-    try:
-        yield
-    finally:
-        gc.collect()
-        sys.unraisablehook = hook

@@ -1,42 +1,39 @@
-"""Training a source expert with SB3's PPO."""
+"""Training a source expert with SB3."""
 
-import math
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import gymnasium
 import numpy as np
 import torch
 import tyro
 from gymnasium.spaces import Box
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecNormalize
 
 from generative_policies.envs import make_env
 from generative_policies.rollouts.episodes import run_episodes, source_act
 from generative_policies.rollouts.experts import save_expert
 from generative_policies.rollouts.provenance import require_writable, versions, write_json
+from generative_policies.rollouts.recipes import RECIPES, Recipe
 
 
 @dataclass(frozen=True)
 class TrainSourceSettings:
-    """Train a source expert: PPO at SB3's own defaults, with a learning rate that falls to zero."""
+    """Train a source expert by the recipe of its env; envs without one get PPO at SB3's own defaults."""
 
     env: Annotated[str, tyro.conf.arg(metavar="ID")] = "Pusher-v5"
     """Gymnasium id."""
-    total_timesteps: int = 2_000_000
-    """Env steps."""
-    num_envs: int = 8
-    """Envs in step."""
-    num_steps: int = 1024
-    """Env steps an env between two updates."""
-    learning_rate: float = 3e-4
-    """Learning rate at the start."""
+    total_timesteps: int | None = None
+    """Env steps, those of the recipe by default."""
     seed: int = 0
     """Seed of the training; reset seeds are 1,000 more and stay below 10,000."""
     evaluation_episodes: int = 100
@@ -46,15 +43,12 @@ class TrainSourceSettings:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name in ("total_timesteps", "num_envs", "num_steps", "evaluation_episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.num_envs * self.num_steps < 2:
-            raise ValueError("num_envs * num_steps must be at least 2, a minibatch of one cannot be normalised")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if not 0 <= self.seed <= 9_000 - self.num_envs:
-            raise ValueError(f"seed must lie in 0 to {9_000 - self.num_envs}, got {self.seed}")
+        for name in ("total_timesteps", "evaluation_episodes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 <= self.seed <= 8_900:
+            raise ValueError(f"seed must lie in 0 to 8900, got {self.seed}")
         if self.env not in gymnasium.registry:
             raise ValueError(f"env must be a registered Gymnasium id, got {self.env!r}")
 
@@ -63,35 +57,37 @@ def train_source(settings: TrainSourceSettings) -> Path:
     """Train, score and save an expert, and return its folder.
 
     Args:
-        settings: Sizes and seed.
+        settings: Env, length and seed.
 
     Returns:
         The folder with ``config.json`` and ``model.safetensors`` for ``load_expert``; the SB3 zip stands beside it.
     """
     torch.set_num_threads(1)
     require_writable(settings.output)
-    probe = make_env(settings.env)
+    recipe = RECIPES.get(settings.env, Recipe())
+    total_timesteps = settings.total_timesteps or recipe.total_timesteps
+
+    def make() -> gymnasium.Env[Any, Any]:
+        return make_env(settings.env, **recipe.env_arguments)
+
+    probe = make()
     if not all(
         isinstance(space, Box) and len(space.shape) == 1 for space in (probe.observation_space, probe.action_space)
     ):
         raise ValueError(f"{settings.env} must have flat Box observations and actions, see gymnasium.spaces.Box")
     started = time.monotonic()
-    seed = 1_000 + settings.seed  # reset seeds of trainings start at 1,000
-    env = make_vec_env(settings.env, n_envs=settings.num_envs, seed=seed)
-    schedule = LinearSchedule(settings.learning_rate, 0.0, 1.0)
-    model = PPO("MlpPolicy", env, n_steps=settings.num_steps, learning_rate=schedule, seed=seed, device="cpu")
-    model.learn(settings.total_timesteps, progress_bar=True)
+    model = _build(recipe, make, seed=1_000 + settings.seed)  # reset seeds of trainings start at 1,000
+    model.learn(total_timesteps, progress_bar=True)
     seconds = time.monotonic() - started
-    env.close()
-    folder = settings.output / settings.env
+    folder = settings.output / expert_name(settings.env)
     command = shlex.join(["generative-policies", *sys.argv[1:]])
-    provenance = {"command": command, "seed": settings.seed, "timesteps": model.num_timesteps}
-    provenance |= {"seconds": round(seconds), "versions": versions()}
+    provenance = {"command": command, "env": settings.env, "seed": settings.seed, "timesteps": model.num_timesteps}
+    provenance |= {"recipe": asdict(recipe), "seconds": round(seconds), "versions": versions()}
     save_expert(model.policy, folder, provenance)  # now: the score may fail
-    model.save(settings.output / f"{settings.env}.zip")
+    model.save(settings.output / f"{folder.name}.zip")
 
     episodes = run_episodes(
-        lambda: make_env(settings.env),
+        make,
         source_act(model.policy),
         list(range(settings.evaluation_episodes)),
         progress="evaluate",
@@ -101,12 +97,64 @@ def train_source(settings: TrainSourceSettings) -> Path:
         "episodes": len(episodes),
         "mean_return": float(np.mean([episode.total_reward for episode in episodes])),
         "success_rate": float(np.mean(successes)) if successes else None,
-        "saturation": float(np.mean([_saturation(model.action_space, episode.actions) for episode in episodes])),
+        "saturation": float(np.mean([_saturation(probe.action_space, episode.actions) for episode in episodes])),
     }
     save_expert(model.policy, folder, provenance | {"score": score})
-    write_json(settings.output / "train_source.json", settings, score)
+    write_json(settings.output / f"{folder.name}.json", settings, score)
     print(f"{settings.env}: {score}; saved to {folder}")
     return folder
+
+
+def expert_name(env_id: str) -> str:
+    """Return the name of an env's expert: the id without its namespace."""
+    return env_id.rpartition("/")[2]
+
+
+class _LimitedActionWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Shows a policy a share of the action range, around its middle."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], share: float) -> None:
+        super().__init__(env)
+        space = env.action_space
+        assert isinstance(space, Box)  # checked by train_source
+        middle, half = 0.5 * (space.high + space.low), 0.5 * (space.high - space.low)
+        self.action_space = Box(middle - share * half, middle + share * half, dtype=space.dtype.type)
+
+
+def _build(recipe: Recipe, make: Callable[[], gymnasium.Env[Any, Any]], seed: int) -> BaseAlgorithm:
+    """The algorithm of a recipe with its envs."""
+
+    def make_limited() -> gymnasium.Env[Any, Any]:
+        return make() if recipe.action_limit == 1 else _LimitedActionWrapper(make(), recipe.action_limit)
+
+    env = make_vec_env(make_limited, n_envs=recipe.num_envs, seed=seed)
+    if recipe.normalize_reward:
+        env = VecNormalize(env, norm_obs=False, gamma=recipe.gamma)
+    if recipe.algorithm == "PPO":
+        return PPO(
+            "MlpPolicy",
+            env,
+            n_steps=recipe.num_steps,
+            batch_size=recipe.batch_size,
+            learning_rate=LinearSchedule(recipe.learning_rate, 0.0, 1.0),
+            gamma=recipe.gamma,
+            policy_kwargs={"net_arch": list(recipe.net_arch), "log_std_init": recipe.log_std_init},
+            seed=seed,
+            device="cpu",
+        )
+    return SAC(
+        "MlpPolicy",
+        env,
+        learning_rate=recipe.learning_rate,
+        batch_size=recipe.batch_size,
+        train_freq=1,
+        gradient_steps=recipe.gradient_steps,
+        learning_starts=recipe.learning_starts,
+        gamma=recipe.gamma,
+        policy_kwargs={"net_arch": list(recipe.net_arch)},
+        seed=seed,
+        device="cpu",
+    )
 
 
 def _saturation(space: gymnasium.Space[object], actions: np.ndarray) -> float:

@@ -12,8 +12,8 @@ from gymnasium.wrappers import RenderCollection
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from generative_policies.envs.rendering import require_rendering
 from generative_policies.rollouts.episodes import Act, run_episodes
-from generative_policies.rollouts.rendering import require_rendering
 
 Frame = NDArray[np.uint8]
 MakeRenderedEnv = Callable[[], gymnasium.Env[Any, Any]]

@@ -6,7 +6,15 @@ import gymnasium
 import numpy as np
 import pytest
 
-from generative_policies.envs import PUSHER_P1, PUSHER_P2, DynamicsShift
+from generative_policies.envs import (
+    PUSHER_P1,
+    PUSHER_P2,
+    SHIFTS,
+    ArmReachEnv,
+    ArmSpec,
+    DynamicsShift,
+    DynamicsShiftWrapper,
+)
 
 ENVS = ["Pusher-v5", "HalfCheetah-v5", "Ant-v5", "Reacher-v5"]
 
@@ -74,7 +82,86 @@ def test_named_shifts_are_those_of_the_documentation() -> None:
     assert DynamicsShift(mass=2, friction=1.5, gear=0.7, damping=2) == PUSHER_P2
 
 
-@pytest.mark.parametrize("field", ["mass", "friction", "gear", "damping"])
+def test_named_shifts_are_found_by_the_kind_of_env() -> None:
+    for name, shift in SHIFTS["HalfCheetahEnv"].items():
+        wrapper = DynamicsShiftWrapper(gymnasium.make("HalfCheetah-v5"), name)
+        assert wrapper.shift == shift
+        assert wrapper.spec is not None and wrapper.spec.additional_wrappers[-1].kwargs == {"shift": name}
+    with pytest.raises(ValueError, match=r"for PusherEnv one of \['P1', 'P2', 'published'\]; got 'A'"):
+        DynamicsShiftWrapper(gymnasium.make("Pusher-v5"), "A")
+
+
+def test_all_the_other_factors_reach_the_model() -> None:
+    shift = DynamicsShift(armature=1.6, gravity=0.5, joint_range=0.5)
+    bare, shifted = model(gymnasium.make("Ant-v5")), model(shift.apply(gymnasium.make("Ant-v5")))
+    assert np.allclose(shifted.dof_armature, 1.6 * bare.dof_armature) and bare.dof_armature.any()
+    assert np.allclose(shifted.opt.gravity, 0.5 * bare.opt.gravity)
+    limited = np.flatnonzero(bare.jnt_limited)
+    assert len(limited) == 8
+    start = np.clip(bare.qpos0[bare.jnt_qposadr[limited]], *bare.jnt_range[limited].T)
+    for side in (0, 1):  # half as far from where the joint starts
+        assert np.allclose(shifted.jnt_range[limited, side] - start, 0.5 * (bare.jnt_range[limited, side] - start))
+
+
+def test_mass_may_be_for_named_bodies_alone() -> None:
+    bare = model(gymnasium.make("Pusher-v5"))
+    shifted = model(DynamicsShift(mass=3.0, bodies=("object",)).apply(gymnasium.make("Pusher-v5")))
+    for k in range(bare.nbody):
+        factor = 3.0 if bare.body(k).name == "object" else 1.0
+        assert shifted.body_mass[k] == pytest.approx(factor * bare.body_mass[k])
+        assert np.allclose(shifted.body_inertia[k], factor * bare.body_inertia[k])
+    with pytest.raises(ValueError, match=r"bodies names \['puck'\]"):
+        DynamicsShift(mass=3.0, bodies=("puck",)).apply(gymnasium.make("Pusher-v5"))
+    with pytest.raises(ValueError, match="bodies must be a sequence"):
+        DynamicsShift(bodies="object")  # type: ignore[arg-type]
+
+
+def arm_with_servos() -> gymnasium.Env[Any, Any]:
+    spec = ArmSpec((0.4, 0.3), (0.5, 0.5), (2.0, 1.0), (0.2, 0.2), (-2.0, 0.0), (2.0, 2.0), (0.0, 1.0), "position")
+    return ArmReachEnv(spec)
+
+
+def test_servos_keep_their_set_points_and_their_force_scales() -> None:
+    """A servo of any strength rests at its set-point, and pulls in proportion to its strength where it is not there."""
+    forces = []
+    for gear in (1.0, 0.5):
+        env = DynamicsShift(gear=gear).apply(arm_with_servos())
+        env.reset(seed=0)
+        env.step(np.array([0.03, 1.02], np.float32))
+        forces.append(env.unwrapped.data.actuator_force.copy())  # type: ignore[attr-defined]
+        for _ in range(200):
+            env.step(np.array([0.5, 1.5], np.float32))
+        assert np.allclose(env.unwrapped.data.qpos, [0.5, 1.5], atol=1e-3)  # type: ignore[attr-defined]
+    bare, shifted = model(arm_with_servos()), model(DynamicsShift(gear=0.5).apply(arm_with_servos()))
+    assert np.array_equal(shifted.actuator_gear, bare.actuator_gear)
+    assert np.allclose(shifted.actuator_gainprm, 0.5 * bare.actuator_gainprm)
+    assert np.allclose(shifted.actuator_biasprm, 0.5 * bare.actuator_biasprm)
+    assert np.allclose(shifted.actuator_forcerange, 0.5 * bare.actuator_forcerange)
+    assert not np.allclose(forces[0], forces[1])
+
+
+def test_muscles_are_refused_by_name() -> None:
+    env = arm_with_servos()
+    model(env).actuator_biastype[1] = 2  # mjBIAS_MUSCLE
+    with pytest.raises(ValueError, match=r"the actuators \['joint_2'\] are muscles"):
+        DynamicsShift(gear=0.5).apply(env)
+    DynamicsShift(mass=2.0).apply(env)
+
+
+def test_dictionaries_and_names_survive_a_json_round_trip() -> None:
+    for shift in (DynamicsShift(mass=2.0, bodies=("object",)), {"mass": 2.0, "bodies": ("object",)}, "P1"):
+        env = DynamicsShiftWrapper(gymnasium.make("Pusher-v5"), shift)
+        assert env.spec is not None
+        again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+        assert np.array_equal(trajectory(again), trajectory(env))
+
+
+def test_unknown_fields_are_named() -> None:
+    with pytest.raises(ValueError, match="no field 'gravty'"):
+        DynamicsShiftWrapper(gymnasium.make("Pusher-v5"), {"gravty": 2.0})
+
+
+@pytest.mark.parametrize("field", ["mass", "friction", "gear", "damping", "armature", "gravity", "joint_range"])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), "2", True, None])
 def test_bad_factors_are_named(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=field):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -53,6 +53,18 @@ def test_policy_and_value_come_back(tmp_path: Path, activation: Any) -> None:
     assert loaded.observation_space == model.observation_space and loaded.action_space == model.action_space
 
 
+def test_soft_actor_critics_come_back_with_their_critics(tmp_path: Path) -> None:
+    model = SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [16, 8]}, device="cpu", seed=0)
+    save_expert(model.policy, tmp_path / "expert", {"command": "none"})
+    loaded: Any = load_expert(tmp_path / "expert")
+    observations = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    actions = model.predict(observations, deterministic=True)[0]
+    assert np.array_equal(loaded.predict(observations, deterministic=True)[0], actions)
+    rows = torch.as_tensor(observations), torch.as_tensor(actions)
+    for critic, expected in zip(loaded.critic(*rows), model.critic(*rows), strict=True):
+        assert torch.equal(critic, expected)
+
+
 def test_infinite_bounds_survive_json() -> None:
     space = load_expert("Pusher-v5").observation_space
     config = json.loads((SHIPPED_FOLDER / "Pusher-v5" / "config.json").read_text())
@@ -65,7 +77,7 @@ def test_other_policies_are_refused(tmp_path: Path) -> None:
         pass
 
     model = PPO(Own, "Pendulum-v1", device="cpu")
-    with pytest.raises(CheckpointError, match="ActorCriticPolicy"):
+    with pytest.raises(CheckpointError, match="ActorCriticPolicy or SACPolicy, got Own"):
         save_expert(model.policy, tmp_path / "expert", {})
     with_sde = PPO("MlpPolicy", "Pendulum-v1", device="cpu", use_sde=True)
     with pytest.raises(CheckpointError, match="more to it"):

@@ -1,0 +1,268 @@
+"""The exact dynamics of a MuJoCo env: its step as a function of state and action, and the inverse of it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.spaces import Box
+from mujoco import minimize
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+class ExactDynamics:
+    """The step s' = f(s, a) of an env whose actions are the controls of its MuJoCo model.
+
+    A state is ``mjSTATE_INTEGRATION``: positions, velocities and whatever else the next step depends on, the solver's
+    warm start included. The env's own state does not change; a later change of its model does count.
+
+    Args:
+        env: A Gymnasium MuJoCo env, wrapped or not.
+
+    Raises:
+        TypeError: If it is no MuJoCo env, or its actions are not the model's controls.
+
+    Example:
+        >>> env = gymnasium.make("HalfCheetah-v5")
+        >>> dynamics = ExactDynamics(env)
+        >>> _ = env.reset(seed=0)
+        >>> state, action = get_state(env), env.action_space.sample()
+        >>> _ = env.step(action)
+        >>> bool(np.allclose(dynamics.step(state, action), get_state(env), rtol=1e-12, atol=1e-12))
+        True
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        base: Any = env.unwrapped
+        self.model = _model(env)
+        space = base.action_space
+        if not isinstance(space, Box) or space.shape != (self.model.nu,) or not hasattr(base, "frame_skip"):
+            raise TypeError(
+                f"exact dynamics need an env whose actions are the {self.model.nu} controls of its model, held for "
+                f"frame_skip steps; got {base!r} with {space}"
+            )
+        self.frame_skip = int(base.frame_skip)
+        self.low, self.high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self.state_size = mujoco.mj_stateSize(self.model, STATE)
+        self.dt = float(self.model.opt.timestep * self.frame_skip)
+
+    def step(self, state: Floats, action: NDArray[Any]) -> Floats:
+        """Return the state ``(state_size,)`` after one env step from a state, with an action ``(action_dim,)``.
+
+        Raises:
+            ValueError: If a shape is wrong.
+        """
+        self.check_state("state", state)
+        if np.shape(action) != self.low.shape:
+            raise ValueError(f"action must have shape {self.low.shape}, got {np.shape(action)}")
+        data = mujoco.MjData(self.model)
+        self.advance(data, state, action)
+        answer = np.empty(self.state_size)
+        mujoco.mj_getState(self.model, data, answer, STATE)
+        return answer
+
+    def advance(self, data: mujoco.MjData, state: Floats, action: NDArray[Any]) -> None:
+        """Put scratch data into a state and step it."""
+        mujoco.mj_setState(self.model, data, state, STATE)
+        data.ctrl[:] = action
+        mujoco.mj_step(self.model, data, nstep=self.frame_skip)
+
+    def difference(self, data: mujoco.MjData, other: mujoco.MjData) -> Floats:
+        """Return how far ``data`` is from ``other``, ``(2 nv + na,)``, in units of velocities.
+
+        Positions, in the tangent space of rotations, are divided by the control period, so that all entries are of
+        one size: 1 mm in a step of 0.05 s counts as 0.02 m/s.
+        """
+        positions = np.empty(self.model.nv)
+        mujoco.mj_differentiatePos(self.model, positions, self.dt, other.qpos, data.qpos)
+        return np.concatenate([positions, data.qvel - other.qvel, data.act - other.act])
+
+    def cycle_error(self, state: Floats, action: NDArray[Any], next_state: Floats) -> float:
+        """Return |f(s, a) - s'| / |s' - s|: how well an action makes a step, which judges any inverse dynamics.
+
+        Where actions saturate or motors are redundant, errors of the action itself mislead. Differences are those of
+        ``difference``.
+
+        Args:
+            state: ``(state_size,)``.
+            action: ``(action_dim,)``.
+            next_state: ``(state_size,)``.
+
+        Raises:
+            ValueError: If a shape is wrong.
+        """
+        problem = _Problem(self, state, next_state)
+        return float(np.linalg.norm(problem.residual(np.asarray(action, dtype=np.float64)[:, None]))) / problem.size
+
+    def check_state(self, name: str, state: Floats) -> None:
+        """Check the shape of a state.
+
+        Raises:
+            ValueError: If it is wrong.
+        """
+        if np.shape(state) != (self.state_size,):
+            raise ValueError(
+                f"{name} must be an mjSTATE_INTEGRATION of shape ({self.state_size},), got {np.shape(state)}"
+            )
+
+
+class InverseSolution(NamedTuple):
+    """An action, and how well it does.
+
+    Attributes:
+        action: ``(action_dim,)`` or ``(batch, action_dim)``, inside the bounds.
+        residual: The cycle error |f(s, a) - s'| / |s' - s| of it, a float or ``(batch,)``: not near zero where no
+            action in the bounds makes the step.
+    """
+
+    action: Floats
+    residual: Any
+
+
+class ExactInverseDynamics:
+    """The action in the bounds that makes a step, by least squares through the simulator.
+
+    Box-constrained Gauss-Newton on ``ExactDynamics.difference``, with finite differences of the whole env step over
+    the controls. Contacts are not smooth, so it starts again from random actions until the step is met; a step that
+    no action makes costs all starts.
+
+    Args:
+        env: A Gymnasium MuJoCo env, wrapped or not, whose actions are its model's controls.
+        num_starts: Starts at most.
+        tolerance: Residual at which no other start is tried.
+
+    Raises:
+        TypeError: If it is no such env.
+
+    Example:
+        >>> env = gymnasium.make("HalfCheetah-v5")
+        >>> _ = env.reset(seed=0)
+        >>> state, action = get_state(env), np.full(6, 0.5)
+        >>> _ = env.step(action)
+        >>> solution = ExactInverseDynamics(env).solve(state, get_state(env))
+        >>> bool(np.allclose(solution.action, action, atol=1e-4))
+        True
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], num_starts: int = 40, tolerance: float = 1e-7) -> None:
+        if num_starts < 1:
+            raise ValueError(f"num_starts must be at least 1, got {num_starts}")
+        self.dynamics = ExactDynamics(env)
+        self.num_starts = num_starts
+        self.tolerance = tolerance
+
+    def solve(
+        self, state: Floats, next_state: Floats, guess: NDArray[Any] | None = None, seed: int = 0
+    ) -> InverseSolution:
+        """Return the best action found.
+
+        Args:
+            state: ``(state_size,)``, ``mjSTATE_INTEGRATION``.
+            next_state: ``(state_size,)``.
+            guess: ``(action_dim,)``, tried first, such as the action of the step before; the middle by default.
+            seed: Of the other starts.
+
+        Raises:
+            ValueError: If a shape is wrong.
+        """
+        low, high = self.dynamics.low, self.dynamics.high
+        problem = _Problem(self.dynamics, state, next_state)
+        rng = np.random.default_rng(seed)
+        first = 0.5 * (low + high) if guess is None else np.clip(np.asarray(guess, dtype=np.float64), low, high)
+        best, best_residual = first, np.inf
+        for k in range(self.num_starts):
+            start = first if k == 0 else rng.uniform(low, high)
+            action, _ = minimize.least_squares(
+                start, problem.residual, bounds=[low, high], verbose=minimize.Verbosity.SILENT, max_iter=50
+            )
+            residual = float(np.linalg.norm(problem.residual(action[:, None]))) / problem.size
+            if residual < best_residual:
+                best, best_residual = np.clip(action, low, high), residual
+            if best_residual <= self.tolerance:
+                break
+        return InverseSolution(best, best_residual)
+
+    def solve_batch(
+        self,
+        states: Floats,
+        next_states: Floats,
+        guesses: NDArray[Any] | None = None,
+        num_threads: int = 1,
+        seed: int = 0,
+    ) -> InverseSolution:
+        """Solve a batch over threads; the answers do not depend on their number.
+
+        Args:
+            states: ``(batch, state_size)``.
+            next_states: ``(batch, state_size)``.
+            guesses: ``(batch, action_dim)``.
+            num_threads: Threads; MuJoCo runs outside Python's lock.
+            seed: Of the other starts; row i takes ``seed + i``.
+
+        Raises:
+            ValueError: If a shape or a number of rows is wrong.
+        """
+        if len(states) != len(next_states) or (guesses is not None and len(guesses) != len(states)):
+            raise ValueError(f"expected as many rows in all, got {len(states)} states, {len(next_states)} next states")
+
+        def solve(k: int) -> InverseSolution:
+            return self.solve(states[k], next_states[k], None if guesses is None else guesses[k], seed + k)
+
+        with ThreadPoolExecutor(num_threads) as pool:
+            answers = list(pool.map(solve, range(len(states))))
+        actions = np.array([answer.action for answer in answers]).reshape(len(answers), len(self.dynamics.low))
+        return InverseSolution(actions, np.array([answer.residual for answer in answers]))
+
+
+def get_state(env: gymnasium.Env[Any, Any]) -> Floats:
+    """Return the physics state of a MuJoCo env, ``mjSTATE_INTEGRATION``, in memory of its own."""
+    model = _model(env)
+    state = np.empty(mujoco.mj_stateSize(model, STATE))
+    mujoco.mj_getState(model, env.unwrapped.data, state, STATE)  # type: ignore[attr-defined]
+    return state
+
+
+def set_state(env: gymnasium.Env[Any, Any], state: Floats) -> None:
+    """Put a MuJoCo env into a physics state, ``mjSTATE_INTEGRATION``; counters of wrappers stay as they are.
+
+    Raises:
+        ValueError: If the state has another shape than the model's.
+    """
+    model, data = _model(env), env.unwrapped.data  # type: ignore[attr-defined]
+    if np.shape(state) != (size := mujoco.mj_stateSize(model, STATE),):
+        raise ValueError(f"state must be an mjSTATE_INTEGRATION of shape ({size},), got {np.shape(state)}")
+    mujoco.mj_setState(model, data, state, STATE)
+    mujoco.mj_forward(model, data)
+    mujoco.mj_setState(model, data, state, STATE)  # mj_forward wrote a warm start of its own
+
+
+class _Problem:
+    """The residuals of one step, as a function of the action."""
+
+    def __init__(self, dynamics: ExactDynamics, state: Floats, next_state: Floats) -> None:
+        dynamics.check_state("state", state)
+        dynamics.check_state("next_state", next_state)
+        self.dynamics, self.state = dynamics, state
+        self.data, self.wanted = mujoco.MjData(dynamics.model), mujoco.MjData(dynamics.model)
+        mujoco.mj_setState(dynamics.model, self.data, state, STATE)
+        mujoco.mj_setState(dynamics.model, self.wanted, next_state, STATE)
+        self.size = max(float(np.linalg.norm(dynamics.difference(self.data, self.wanted))), 1e-9)
+
+    def residual(self, actions: Floats) -> Floats:
+        """``(action_dim, k)`` -> ``(2 nv + na, k)``."""
+        columns = []
+        for action in actions.T:
+            self.dynamics.advance(self.data, self.state, action)
+            columns.append(self.dynamics.difference(self.data, self.wanted))
+        return np.stack(columns, axis=1)
+
+
+def _model(env: gymnasium.Env[Any, Any]) -> mujoco.MjModel:
+    model = getattr(env.unwrapped, "model", None)
+    if not isinstance(model, mujoco.MjModel):
+        raise TypeError(f"expected a MuJoCo env, got {env.unwrapped!r}")
+    return model
