@@ -1,5 +1,6 @@
 """The exact dynamics of a MuJoCo env: its step as a function of state and action, and the inverse of it."""
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+# Where a search starts again: at the best of random actions, then around the best so far, in shares of half a range.
+NUM_CANDIDATES, NUM_BEST = 200, 12
+SPREADS = (0.05, 0.15, 0.4)
 
 
 class ExactDynamics:
@@ -81,22 +85,26 @@ class ExactDynamics:
         mujoco.mj_differentiatePos(self.model, positions, self.dt, other.qpos, data.qpos)
         return np.concatenate([positions, data.qvel - other.qvel, data.act - other.act])
 
-    def cycle_error(self, state: Floats, action: NDArray[Any], next_state: Floats) -> float:
-        """Return |f(s, a) - s'| / |s' - s|: how well an action makes a step, which judges any inverse dynamics.
+    def cycle_error(self, state: Floats, actions: NDArray[Any], next_state: Floats) -> Floats:
+        """Return |f(s, a) - s'| / |s' - s|: how well actions make a step, which judges any inverse dynamics.
 
         Where actions saturate or motors are redundant, errors of the action itself mislead. Differences are those of
         ``difference``.
 
         Args:
             state: ``(state_size,)``.
-            action: ``(action_dim,)``.
+            actions: ``(batch, action_dim)``, each of them tried from the one state.
             next_state: ``(state_size,)``.
+
+        Returns:
+            ``(batch,)``.
 
         Raises:
             ValueError: If a shape is wrong.
         """
-        problem = _Problem(self, state, next_state)
-        return float(np.linalg.norm(problem.residual(np.asarray(action, dtype=np.float64)[:, None]))) / problem.size
+        if np.ndim(actions) != 2 or np.shape(actions)[1:] != self.low.shape:
+            raise ValueError(f"actions must have shape (batch, {len(self.low)}), got {np.shape(actions)}")
+        return _Problem(self, state, next_state).cycle_error(actions)
 
     def check_state(self, name: str, state: Floats) -> None:
         """Check the shape of a state.
@@ -127,8 +135,8 @@ class ExactInverseDynamics:
     """The action in the bounds that makes a step, by least squares through the simulator.
 
     Box-constrained Gauss-Newton on ``ExactDynamics.difference``, with finite differences of the whole env step over
-    the controls. Contacts are not smooth, so it starts again from random actions until the step is met; a step that
-    no action makes costs all starts.
+    the controls. Contacts are not smooth, so it starts again until the step is met: from the best of many random
+    actions, then around the best action found. A step that no action makes costs all starts.
 
     Args:
         env: A Gymnasium MuJoCo env, wrapped or not, whose actions are its model's controls.
@@ -148,7 +156,7 @@ class ExactInverseDynamics:
         True
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], num_starts: int = 40, tolerance: float = 1e-7) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], num_starts: int = 36, tolerance: float = 1e-7) -> None:
         if num_starts < 1:
             raise ValueError(f"num_starts must be at least 1, got {num_starts}")
         self.dynamics = ExactDynamics(env)
@@ -171,20 +179,39 @@ class ExactInverseDynamics:
         """
         low, high = self.dynamics.low, self.dynamics.high
         problem = _Problem(self.dynamics, state, next_state)
-        rng = np.random.default_rng(seed)
         first = 0.5 * (low + high) if guess is None else np.clip(np.asarray(guess, dtype=np.float64), low, high)
         best, best_residual = first, np.inf
+        candidates: list[Floats] = []
+        rng = np.random.default_rng(seed)
         for k in range(self.num_starts):
-            start = first if k == 0 else rng.uniform(low, high)
+            if k == 0:
+                start = first
+            elif k <= NUM_BEST:
+                candidates = candidates or self._best_of_many(problem, rng)
+                start = candidates[k - 1]
+            else:
+                spread = 0.5 * (high - low) * SPREADS[k % len(SPREADS)]
+                start = np.clip(best + spread * rng.standard_normal(len(low)), low, high)
             action, _ = minimize.least_squares(
-                start, problem.residual, bounds=[low, high], verbose=minimize.Verbosity.SILENT, max_iter=50
+                start,
+                problem.residual,
+                bounds=[low, high],
+                verbose=minimize.Verbosity.SILENT,
+                max_iter=50,
+                output=io.StringIO(),
             )
-            residual = float(np.linalg.norm(problem.residual(action[:, None]))) / problem.size
+            action = np.clip(action, low, high)
+            residual = float(problem.cycle_error(action[None])[0])
             if residual < best_residual:
-                best, best_residual = np.clip(action, low, high), residual
+                best, best_residual = action, residual
             if best_residual <= self.tolerance:
                 break
         return InverseSolution(best, best_residual)
+
+    def _best_of_many(self, problem: "_Problem", rng: np.random.Generator) -> list[Floats]:
+        """The best of random actions, the best first."""
+        actions = rng.uniform(self.dynamics.low, self.dynamics.high, (NUM_CANDIDATES, len(self.dynamics.low)))
+        return list(actions[problem.cycle_error(actions).argsort()[:NUM_BEST]])
 
     def solve_batch(
         self,
@@ -252,13 +279,18 @@ class _Problem:
         mujoco.mj_setState(dynamics.model, self.wanted, next_state, STATE)
         self.size = max(float(np.linalg.norm(dynamics.difference(self.data, self.wanted))), 1e-9)
 
-    def residual(self, actions: Floats) -> Floats:
+    def cycle_error(self, actions: NDArray[Any]) -> Floats:
+        """``(k, action_dim)`` -> ``(k,)``."""
+        errors: Floats = np.linalg.norm(self.residual(actions.T), axis=0) / self.size
+        return errors
+
+    def residual(self, actions: NDArray[Any]) -> Floats:
         """``(action_dim, k)`` -> ``(2 nv + na, k)``."""
-        columns = []
-        for action in actions.T:
+        columns = np.empty((2 * self.dynamics.model.nv + self.dynamics.model.na, actions.shape[1]))
+        for k, action in enumerate(actions.T):
             self.dynamics.advance(self.data, self.state, action)
-            columns.append(self.dynamics.difference(self.data, self.wanted))
-        return np.stack(columns, axis=1)
+            columns[:, k] = self.dynamics.difference(self.data, self.wanted)
+        return columns
 
 
 def _model(env: gymnasium.Env[Any, Any]) -> mujoco.MjModel:
