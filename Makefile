@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: install demo test lint format type experiments clean
+.PHONY: install demo test lint format type experiments gallery clean
 
 install: .venv/installed
 
@@ -24,6 +24,10 @@ experiments: .venv/installed
 		$(BIN)/python -m generative_policies.models.experiment --experiment all --seed $$seed --output runs/experiments/seed-$$seed && \
 		$(BIN)/python -m generative_policies.action_translation.experiment --seed $$seed --output runs/experiments/seed-$$seed || exit 1; \
 	done
+
+# The gallery in docs/experiments, from what the experiments wrote.
+gallery: .venv/installed
+	$(BIN)/python docs/gallery.py
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -49,7 +49,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     ),
     "flow with a lifted source": lambda: ConditionalFlowModel(2, prior=LiftedSourcePrior(2, 3), coupling="independent"),
     "bridge": lambda: LatentBridgeModel(3, 4, bridge_sigma=0.3, down_dims=(8,), prior=SourcePrior(3, 0.0)),
-    "transformer": lambda: ConditionalFlowModel(2, horizon=4, network=DiffusionTransformer(2, 0, 4, 8, 1, 2)),
+    "transformer": lambda: ConditionalFlowModel(2, horizon=4, network=DiffusionTransformer(2, 0, 8, 1, 2, horizon=4)),
     "temporal unet": lambda: ConditionalFlowModel(2, 3, down_dims=(8, 16), horizon=5),
     "own observation encoder": lambda: MlpActionTranslator(2, 4, (8,), encoder=IdentityEncoder(4)),
     "dictionary": lambda: DictObservationEncoder({"a": (3,), "b": (8, 8, 3)}, history=2),

@@ -1,7 +1,7 @@
 """What every action translator offers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -150,7 +150,9 @@ class ActionTranslator(nn.Module, ABC):
         source_rows = as_rows("source_actions", source_actions, (self.source_action_dim,), like)
         noise_rows = None if noise is None else as_rows("noise", noise, (self.noise_dim,), like)
         with evaluating(self):
-            rows = translate(obs_rows if len(obs_rows) > 1 else obs_rows[0], source_rows, noise=noise_rows)
+            rows = translate(
+                obs_rows if isinstance(obs, Mapping | tuple) else obs_rows[0], source_rows, noise=noise_rows
+            )
         return as_caller(rows, source_actions, single=source_actions.ndim == 1)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from generative_policies.models.arrays import standard_normal
 from generative_policies.models.dimensions import check_dim
-from generative_policies.models.encoders import Encoder
+from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.priors import GaussianPrior, Prior, SourcePrior
 from generative_policies.models.solvers import SOLVERS, integrate
@@ -97,6 +97,28 @@ class LatentBridgeModel(GenerativeModel):
             )
         self.bridge_sigma = float(bridge_sigma)
         self.config |= {"bridge_sigma": self.bridge_sigma}
+
+    def sample(
+        self,
+        batch_size: int | None = None,
+        condition: Condition | None = None,
+        source: Tensor | None = None,
+        num_steps: int = 100,
+        solver: str | None = None,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Draw samples as every generative model does; ``noise`` is for the ODE alone.
+
+        Raises:
+            ValueError: Also where noise is given to the SDE, which draws at every step: it would fix the start alone.
+        """
+        if noise is not None and (solver or self.default_solver) == "sde":
+            raise ValueError(
+                "noise does not determine a sample of solver='sde', which draws at every step; "
+                "use generator=torch.Generator().manual_seed(...)"
+            )
+        return super().sample(batch_size, condition, source, num_steps, solver, generator, noise)
 
     @property
     def network_cond_dim(self) -> int:

@@ -1,6 +1,6 @@
 """An encoder of dictionary observations: vectors and images, with a history."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -60,22 +60,18 @@ class DictObservationEncoder(Encoder):
         super().__init__()
         check_dim("image_features", image_features)
         self.history = check_dim("history", history)
-        entries: dict[str, tuple[int, ...]] = {}
-        dtypes: dict[str, str] = {}
         # A Dict space is a mapping of Box spaces; this module does not import gymnasium.
-        for key in sorted(shapes):
-            entry = shapes[key]
-            entries[key] = _check_shape(key, getattr(entry, "shape", entry))
-            if hasattr(entry, "dtype"):
-                dtypes[key] = "uint8" if entry.dtype == np.uint8 else "float"
-            else:
-                dtypes[key] = image_dtype if isinstance(image_dtype, str) else image_dtype.get(key, "uint8")
-            if dtypes[key] not in IMAGE_DTYPES:
-                raise ValueError(
-                    f"image_dtype of {key!r} must be one of {', '.join(IMAGE_DTYPES)}; got {dtypes[key]!r}"
-                )
+        entries = {key: _shape(key, shapes[key]) for key in sorted(_mapping(shapes))}
         if not entries:
             raise ValueError("a dictionary observation needs at least one entry, got none")
+        given = {key: image_dtype for key in entries} if isinstance(image_dtype, str) else dict(image_dtype)
+        if unknown := sorted(set(given) - set(entries)):
+            raise ValueError(f"image_dtype names {unknown}, which are no entries; they are {sorted(entries)}")
+        dtypes = {
+            key: _image_dtype(key, shapes[key], given.get(key, "uint8"))
+            for key, shape in entries.items()
+            if len(shape) == 3
+        }
         self.keys = tuple(entries)
         self.config = {
             "shapes": {key: list(shape) for key, shape in entries.items()},
@@ -83,7 +79,7 @@ class DictObservationEncoder(Encoder):
             "history": history,
             "image_dtype": dtypes,
         }
-        self.images = {key: _layout(key, shape, dtypes[key]) for key, shape in entries.items() if len(shape) == 3}
+        self.images = {key: _layout(key, entries[key], dtype) for key, dtype in dtypes.items()}
         self.input_shapes = tuple(shape if history == 1 else (history, *shape) for shape in entries.values())
         # Module names must not hold dots, keys may.
         self.parts = nn.ModuleList()
@@ -119,33 +115,47 @@ class DictObservationEncoder(Encoder):
                 cast(Normalizer, part).fit(x.reshape(len(x) * self.history, -1))
 
     def reference(self, condition: Condition) -> tuple[Array, bool]:
-        """Return the first floating-point entry, or the first of all, and whether the condition is a single row."""
+        """Return the widest floating-point entry, or the first of all, and whether the condition is a single row."""
         inputs = self.inputs(condition)
         floating = [k for k, x in enumerate(inputs) if _is_floating(x)]
-        k = floating[0] if floating else 0
+        k = max(floating, key=lambda k: (inputs[k].dtype.itemsize, -k)) if floating else 0
         return inputs[k], inputs[k].ndim == len(self.input_shapes[k])
 
     def inputs(self, condition: Condition, name: str = "condition") -> tuple[Array, ...]:
         """Return the entries in the order of ``keys``.
 
         Raises:
-            ValueError: If a key is missing or superfluous, or an image is of the wrong type.
+            TypeError: If an entry is neither array nor tensor.
+            ValueError: If a key is missing or superfluous, or an image is of the wrong type or out of its range.
         """
         if isinstance(condition, tuple):  # already in order
-            return super().inputs(condition, name)
-        if not isinstance(condition, Mapping):
+            if len(condition) != len(self.keys):
+                raise ValueError(
+                    f"{name} must hold the entries {self.keys} in this order, got {len(condition)} of them"
+                )
+            entries = dict(zip(self.keys, condition, strict=True))
+        elif isinstance(condition, Mapping):
+            missing, superfluous = sorted(set(self.keys) - set(condition)), sorted(set(condition) - set(self.keys))
+            if missing or superfluous:
+                raise ValueError(
+                    f"{name} must have the keys {self.keys}; missing: {missing or 'none'}, "
+                    f"superfluous: {superfluous or 'none'}"
+                )
+            entries = {key: condition[key] for key in self.keys}
+        else:
             raise ValueError(f"{name} must be a mapping with the keys {self.keys}, got {type(condition).__name__}")
-        missing, superfluous = sorted(set(self.keys) - set(condition)), sorted(set(condition) - set(self.keys))
-        if missing or superfluous:
-            raise ValueError(
-                f"{name} must have the keys {self.keys}; missing: {missing or 'none'}, "
-                f"superfluous: {superfluous or 'none'}"
-            )
-        for key, layout in self.images.items():
-            if _is_floating(condition[key]) == layout.is_uint8:
-                expected = "uint8, 0 to 255" if layout.is_uint8 else "floats, 0 to 1"
-                raise ValueError(f"{name}[{key!r}] must be an image of {expected}, got {condition[key].dtype}")
-        return tuple(condition[key] for key in self.keys)
+        for key, value in entries.items():
+            if not isinstance(value, np.ndarray | Tensor):
+                raise TypeError(f"{name}[{key!r}] must be a numpy array or a torch.Tensor, got {type(value).__name__}")
+            if key in self.images:
+                _check_image(f"{name}[{key!r}]", value, self.images[key].is_uint8)
+        return tuple(entries.values())
+
+    def input_like(self, k: int) -> Tensor:
+        """Return a tensor whose device and dtype the rows of an entry take; images of bytes stay bytes."""
+        like = parameter_like(self)
+        layout = self.images.get(self.keys[k])
+        return like.new_empty((), dtype=torch.uint8) if layout is not None and layout.is_uint8 else like
 
     def input_name(self, k: int, name: str = "condition") -> str:
         """Return the name of an entry, for messages."""
@@ -181,11 +191,52 @@ class ImageNetwork(nn.Module):
         return features
 
 
-def _check_shape(key: str, shape: Any) -> tuple[int, ...]:
-    sizes = tuple(int(size) for size in shape)
+def _mapping(shapes: Any) -> Mapping[str, Any]:
+    """What the constructor was given, as a mapping; a Dict space is one of its own kind."""
+    entries = getattr(shapes, "spaces", shapes)
+    if not isinstance(entries, Mapping):
+        raise ValueError(f"expected a gymnasium.spaces.Dict or a mapping of keys to shapes, got {shapes!r}")
+    return entries
+
+
+def _shape(key: str, entry: Any) -> tuple[int, ...]:
+    """The shape of an entry, which is a Box (a space with bounds) or a shape itself."""
+    is_space = hasattr(entry, "contains")
+    if is_space and not hasattr(entry, "low"):
+        raise ValueError(f"{key!r} must be a Box, got {entry}; flatten or encode other spaces first")
+    sizes = entry.shape if is_space else entry
+    if not isinstance(sizes, Sequence) or not all(isinstance(size, int | np.integer) for size in sizes):
+        raise ValueError(f"{key!r} must be a Box or a shape of integers, got {entry!r}")
     if len(sizes) not in (0, 1, 3) or any(size < 1 for size in sizes):
         raise ValueError(f"{key!r} must have the shape of a vector (n,) or of an image of three axes, got {sizes}")
-    return sizes
+    return tuple(int(size) for size in sizes)
+
+
+def _image_dtype(key: str, entry: Any, given: str) -> str:
+    """How an image is stored: what its Box says, or what was given for a shape."""
+    if not hasattr(entry, "low"):
+        if given not in IMAGE_DTYPES:
+            raise ValueError(f"image_dtype of {key!r} must be one of {', '.join(IMAGE_DTYPES)}; got {given!r}")
+        return given
+    if entry.dtype == np.uint8:
+        return "uint8"
+    if entry.dtype.kind != "f" or entry.low.min() < 0 or entry.high.max() > 1:
+        raise ValueError(
+            f"image {key!r} must be uint8 or floats from 0 to 1, got {entry.dtype} from {entry.low.min()} to "
+            f"{entry.high.max()}; scale it, with gymnasium.wrappers.RescaleObservation for one"
+        )
+    return "float"
+
+
+def _check_image(name: str, value: Array, is_uint8: bool) -> None:
+    if is_uint8:
+        if value.dtype not in (np.uint8, torch.uint8):
+            raise ValueError(f"{name} must be an image of uint8, 0 to 255, got {value.dtype}")
+        return
+    if not _is_floating(value):
+        raise ValueError(f"{name} must be an image of floats, 0 to 1, got {value.dtype}")
+    if 0 not in value.shape and (value.min() < 0 or value.max() > 1):
+        raise ValueError(f"{name} must be an image of floats, 0 to 1, got {value.min():.3g} to {value.max():.3g}")
 
 
 def _layout(key: str, shape: tuple[int, ...], dtype: str) -> ImageLayout:

@@ -46,9 +46,8 @@ class Encoder(nn.Module, ABC):
             ValueError: If the number of inputs, a shape or an entry is wrong.
         """
         inputs = self.inputs(condition, name)
-        like = parameter_like(self)
         rows = [
-            as_rows(self.input_name(k, name), value, shape, like)
+            as_rows(self.input_name(k, name), value, shape, self.input_like(k))
             for k, (value, shape) in enumerate(zip(inputs, self.input_shapes, strict=True))
         ]
         return tuple(rows)
@@ -92,6 +91,10 @@ class Encoder(nn.Module, ABC):
                 f"got {len(inputs)}"
             )
         return inputs
+
+    def input_like(self, k: int) -> Tensor:
+        """Return a tensor whose device and dtype the rows of an input take: those of the parameters."""
+        return parameter_like(self)
 
     def input_name(self, k: int, name: str = "condition") -> str:
         """Return the name of an input, for messages."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from generative_policies.models.experiments import bridging, fitting, sources
 from generative_policies.models.experiments.experiment import Experiment, Table, run_command_line
 
+MODULE = "generative_policies.models.experiment"
 EXPERIMENTS: Mapping[str, Experiment] = {
     "bimodal": fitting.bimodal,
     "conditional": fitting.conditional,
@@ -22,7 +23,9 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Table]:
     """Run the command line and return the tables by experiment."""
-    return run_command_line(EXPERIMENTS, "Train generative models on known data, measure and plot them.", arguments)
+    return run_command_line(
+        EXPERIMENTS, MODULE, "Train generative models on known data, measure and plot them.", arguments
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Time runs from t = 0 (source) to t = 1 (target) along x_t = (1 - t) x_0 + t x_1.
 Source: Lipman et al. 2023, Flow Matching for Generative Modeling; Liu et al. 2023, Flow Straight and Fast.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ class ConditionalFlowModel(GenerativeModel):
         encoder: Maps the condition to ``cond_dim`` features; ``IdentityEncoder(cond_dim)`` by default.
         coupling: How a drawn x_0 meets a target in training: ``"independent"``, or the batch's
             ``"conditional_optimal_transport"``. A given source is always paired with its own target.
-        condition_weight: Weight of the distance of conditions in that transport.
+        condition_weight: Weight of the squared distance of conditions in that transport, in units of their spread.
 
     Raises:
         ValueError: If the parts do not fit together, or a coupling of drawn noise meets a given source.
@@ -91,8 +92,8 @@ class ConditionalFlowModel(GenerativeModel):
             raise ValueError(f"coupling must be one of {', '.join(COUPLINGS)}; got {coupling!r}")
         if coupling != "independent" and self.prior.source_dim is not None:
             raise ValueError(f"coupling={coupling!r} is for drawn noise; a given source is paired with its own target")
-        if not condition_weight >= 0:
-            raise ValueError(f"condition_weight must not be negative, got {condition_weight}")
+        if not (math.isfinite(condition_weight) and condition_weight >= 0):
+            raise ValueError(f"condition_weight must be finite and not negative, got {condition_weight}")
         self.coupling = coupling
         self.condition_weight = float(condition_weight)
         self.config |= {"coupling": coupling, "condition_weight": self.condition_weight}

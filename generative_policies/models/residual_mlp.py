@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from generative_policies.models.dimensions import check_dim, check_net_arch
-from generative_policies.models.velocity import TimeEmbedding
+from generative_policies.models.velocity import TimeEmbedding, check_network_inputs
 
 
 class ResidualMlp(nn.Module):
@@ -39,7 +38,7 @@ class ResidualMlp(nn.Module):
         horizon: int = 1,
     ) -> None:
         super().__init__()
-        self.horizon = check_dim("horizon", horizon)
+        check_dim("horizon", horizon)
         widths = check_net_arch(net_arch)
         flat_dim = horizon * check_dim("target_dim", target_dim)
         self.config = {
@@ -49,6 +48,8 @@ class ResidualMlp(nn.Module):
             "diffusion_step_embed_dim": diffusion_step_embed_dim,
             "horizon": horizon,
         }
+        self.cond_dim = cond_dim
+        self.point_shape = (target_dim,) if horizon == 1 else (horizon, target_dim)
         self.time_embedding = TimeEmbedding(diffusion_step_embed_dim)
         self.input = nn.Linear(flat_dim + diffusion_step_embed_dim + cond_dim, widths[0])
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
@@ -58,10 +59,11 @@ class ResidualMlp(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """Return the velocity in the shape of ``x``, see ``VelocityNetwork``."""
+        check_network_inputs(x, t, condition, self.point_shape, self.cond_dim)
         inputs = [x.flatten(1), self.time_embedding(t)]
         h = self.input(torch.cat(inputs if condition is None else [*inputs, condition], dim=-1))
         for layer in self.hidden:
             update = layer(nn.functional.silu(h))
             h = h + update if update.shape == h.shape else update
         velocity: Tensor = self.output(nn.functional.silu(h))
-        return rearrange(velocity, "b (h d) -> b h d", h=self.horizon) if x.ndim == 3 else velocity
+        return velocity.reshape(x.shape)

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from generative_policies.models.dimensions import check_dim
-from generative_policies.models.velocity import TimeEmbedding
+from generative_policies.models.velocity import TimeEmbedding, check_network_inputs
 
 
 class TransformerBlock(nn.Module):
@@ -55,10 +55,10 @@ class DiffusionTransformer(nn.Module):
     Args:
         target_dim: Width of one step of the target.
         cond_dim: Width of the condition features, 0 for none.
-        horizon: Steps of a chunk.
         embed_dim: Width of a token, even and a multiple of ``num_heads``.
         num_layers: Transformer blocks.
         num_heads: Attention heads.
+        horizon: Steps of a chunk, at least 2.
 
     Raises:
         ValueError: If ``embed_dim`` is not a multiple of ``num_heads``, or a size is not positive.
@@ -73,22 +73,25 @@ class DiffusionTransformer(nn.Module):
         self,
         target_dim: int,
         cond_dim: int = 0,
-        horizon: int = 8,
         embed_dim: int = 64,
         num_layers: int = 2,
         num_heads: int = 4,
+        *,
+        horizon: int = 8,
     ) -> None:
         super().__init__()
         self.config = {
             "target_dim": check_dim("target_dim", target_dim),
             "cond_dim": check_dim("cond_dim", cond_dim, minimum=0),
-            "horizon": check_dim("horizon", horizon),
             "embed_dim": check_dim("embed_dim", embed_dim),
             "num_layers": check_dim("num_layers", num_layers),
             "num_heads": check_dim("num_heads", num_heads),
+            "horizon": check_dim("horizon", horizon, minimum=2),
         }
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim must be a multiple of num_heads={num_heads}, got {embed_dim}")
+        self.cond_dim = cond_dim
+        self.point_shape = (horizon, target_dim)
         self.input = nn.Linear(target_dim, embed_dim)
         self.position = nn.Parameter(0.02 * torch.randn(horizon, embed_dim))
         self.time_embedding = nn.Sequential(
@@ -103,6 +106,7 @@ class DiffusionTransformer(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """Return the velocity in the shape of ``x``, see ``VelocityNetwork``."""
+        check_network_inputs(x, t, condition, self.point_shape, self.cond_dim)
         context = self.time_embedding(t)  # (B, embed_dim)
         if self.condition_embedding is not None:
             context = context + self.condition_embedding(condition)

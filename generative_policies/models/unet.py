@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from generative_policies.models.dimensions import check_dim, check_net_arch
-from generative_policies.models.velocity import TimeEmbedding
+from generative_policies.models.velocity import TimeEmbedding, check_network_inputs
 
 
 class TemporalConvolution(nn.Module):
@@ -117,6 +117,8 @@ class ConditionalUNet1D(nn.Module):
             "horizon": check_dim("horizon", horizon),
         }
         temporal = horizon > 1
+        self.cond_dim = cond_dim
+        self.point_shape = (None, in_channels) if temporal else (in_channels,)
         time_dim = diffusion_step_embed_dim
         self.time_embedding = nn.Sequential(
             TimeEmbedding(time_dim), nn.Linear(time_dim, 4 * time_dim), nn.SiLU(), nn.Linear(4 * time_dim, time_dim)
@@ -139,6 +141,7 @@ class ConditionalUNet1D(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """Return the velocity in the shape of ``x`` with ``out_channels``, see ``VelocityNetwork``."""
+        check_network_inputs(x, t, condition, self.point_shape, self.cond_dim)
         time = nn.functional.silu(self.time_embedding(t))
         h = self.input(x)
         skips: list[Tensor] = []

@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from generative_policies.models.arrays import readable_shape
+
 
 class VelocityNetwork(Protocol):
     """A network that predicts dx_t/dt on the way from source (t = 0) to target (t = 1).
@@ -16,12 +18,43 @@ class VelocityNetwork(Protocol):
     - ``t``: ``(batch,)``, time in [0, 1].
     - ``condition``: ``(batch, cond_dim)`` features, or ``None`` where ``cond_dim`` is 0.
 
-    It returns the velocity in the shape of ``x``, and zero before training: the untrained flow is the identity.
+    It returns the velocity in the shape of ``x``, and zero before training: the untrained flow is the identity. Inputs
+    of other shapes are a ``ValueError``, see ``check_network_inputs``.
     """
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """Return the velocity in the shape of ``x``."""
         ...
+
+
+def check_network_inputs(
+    x: Tensor, t: Tensor, condition: Tensor | None, point_shape: tuple[int | None, ...], cond_dim: int
+) -> None:
+    """Check the shapes of a velocity network's inputs; values are checked where they come in, by the models.
+
+    Args:
+        x: The point.
+        t: The time.
+        condition: The condition features.
+        point_shape: The shape of one point; ``None`` stands for any size.
+        cond_dim: Width of the features, 0 where the network takes none.
+
+    Raises:
+        ValueError: If a shape is wrong, or the condition is missing or superfluous.
+    """
+    fits = x.ndim == 1 + len(point_shape) and all(
+        size in (None, given) for size, given in zip(point_shape, x.shape[1:], strict=True)
+    )
+    if not fits:
+        shape = readable_shape(("batch", *("horizon" if size is None else size for size in point_shape)))
+        raise ValueError(f"x must have shape {shape}, got {tuple(x.shape)}")
+    if t.shape != x.shape[:1]:
+        raise ValueError(f"t must have shape ({len(x)},), one time a row of x, got {tuple(t.shape)}")
+    if cond_dim == 0 and condition is not None:
+        raise ValueError(f"condition is superfluous: built with cond_dim=0, got one of shape {tuple(condition.shape)}")
+    if cond_dim and (condition is None or condition.shape != (len(x), cond_dim)):
+        got = "none" if condition is None else str(tuple(condition.shape))
+        raise ValueError(f"condition must have shape ({len(x)}, {cond_dim}), got {got}")
 
 
 class TimeEmbedding(nn.Module):

@@ -334,3 +334,9 @@ def test_translators_are_of_one_kind() -> None:
         assert issubclass(cls, ActionTranslator)
     with pytest.raises(TypeError, match="use one of them"):
         FlowActionTranslator(2, 3)
+
+
+def test_a_dictionary_of_one_entry_is_a_dictionary_still() -> None:
+    encoder = DictObservationEncoder({"joints": (4,)})
+    translator = MlpActionTranslator(3, encoder.output_dim, encoder=encoder)
+    assert np.array_equal(translator.predict({"joints": np.zeros((2, 4))}, np.ones((2, 3))), np.ones((2, 3)))

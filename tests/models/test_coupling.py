@@ -36,6 +36,24 @@ def test_rows_of_other_conditions_are_not_exchanged(generator: torch.Generator) 
     assert not torch.equal(indices, torch.arange(40))
 
 
+def test_the_scale_of_the_conditions_does_not_matter(generator: torch.Generator) -> None:
+    x_0, x_1 = (torch.randn(40, 2, generator=generator) for _ in range(2))
+    condition = torch.randn(40, 3, generator=generator)
+    constant = torch.full((40, 1), 7.3)
+    scaled = torch.cat([condition * torch.tensor([1e-3, 1.0, 1e4]) + 5, constant], dim=1)
+    expected = conditional_optimal_transport(x_0, x_1, condition, condition_weight=1.0)
+    assert torch.equal(conditional_optimal_transport(x_0, x_1, scaled, condition_weight=1.0), expected)
+    assert not torch.equal(conditional_optimal_transport(x_0, x_1, condition, condition_weight=0.0), expected)
+
+
+def test_half_precision_and_a_single_row_are_coupled_and_unequal_lengths_refused() -> None:
+    x = torch.tensor([[0.0], [1.0]], dtype=torch.bfloat16)
+    assert conditional_optimal_transport(x, x.flip(0), x * 0).tolist() == [1, 0]
+    assert conditional_optimal_transport(x[:1], x[:1], x[:1]).tolist() == [0]
+    with pytest.raises(ValueError, match="same number of rows"):
+        conditional_optimal_transport(x, x[:1], None)
+
+
 @pytest.mark.slow  # 40 s
 def test_conditional_transport_leaves_conditionals_intact_where_the_naive_one_harms_them() -> None:
     """Target | c is N(2 c, 0.5^2) with c = -1 or 1: naive transport gives low noise to c = -1 in training."""
@@ -79,5 +97,6 @@ def test_the_default_is_independent_and_bad_couplings_are_refused() -> None:
         ConditionalFlowModel(2, coupling="sinkhorn")
     with pytest.raises(ValueError, match="paired with its own target"):
         ConditionalFlowModel(2, prior=SourcePrior(2), coupling="conditional_optimal_transport")
-    with pytest.raises(ValueError, match="condition_weight"):
-        ConditionalFlowModel(2, condition_weight=-1.0)
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="condition_weight"):
+            ConditionalFlowModel(2, condition_weight=weight)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Discrete
 
 from generative_policies.checkpoints import load, save
 from generative_policies.models import ConditionalFlowModel, DictObservationEncoder, ResidualMlp
@@ -155,7 +155,8 @@ def test_predict_takes_dictionaries_single_and_batched() -> None:
     encoder = make()
     model = ConditionalFlowModel(2, encoder.output_dim, network=ResidualMlp(2, encoder.output_dim), encoder=encoder)
     answer = model.predict(condition=observation(), num_steps=2)
-    assert isinstance(answer, np.ndarray) and answer.shape == (5, 2) and answer.dtype == np.float32
+    assert isinstance(answer, np.ndarray) and answer.shape == (5, 2)
+    assert answer.dtype == np.float64  # the widest of the entries, whatever their order
     assert model.predict(condition=observation(None), num_steps=2).shape == (2,)
     assert model.predict(4, observation(None), num_steps=2).shape == (4, 2)
     assert model.double().predict(condition=observation(), num_steps=2).shape == (5, 2)
@@ -184,6 +185,16 @@ BAD: dict[str, tuple[Any, str]] = {
     "float for uint8": ({**observation(), "camera": np.zeros((5, 16, 12, 3))}, r"condition\['camera'\].*uint8"),
     "uint8 for float": ({**observation(), "depth": np.zeros((5, 1, 8, 8), np.uint8)}, r"condition\['depth'\].*floats"),
     "NaN": ({**observation(), "grip": np.full(5, np.nan)}, r"condition\['grip'\] must be finite"),
+    "no array": ({**observation(), "grip": [0.0] * 5}, r"condition\['grip'\] must be a numpy array"),
+    "None": ({**observation(), "camera": None}, r"condition\['camera'\] must be a numpy array"),
+    "other integers": (
+        {**observation(), "camera": np.zeros((5, 16, 12, 3), np.int64)},
+        r"condition\['camera'\].*uint8",
+    ),
+    "bytes as floats": ({**observation(), "depth": np.full((5, 1, 8, 8), 255.0)}, r"condition\['depth'\].*0 to 1"),
+    "negative floats": ({**observation(), "depth": np.full((5, 1, 8, 8), -0.1)}, r"condition\['depth'\].*0 to 1"),
+    "a tuple in another order": (tuple(observation().values()), r"condition\['camera'\].*uint8"),
+    "a short tuple": ((np.zeros((5, 3)),), "in this order, got 1"),
     "an array": (np.zeros((5, 20)), "must be a mapping with the keys"),
 }
 
@@ -191,7 +202,7 @@ BAD: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_observations_are_refused_by_key(name: str) -> None:
     condition, message = BAD[name]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         make().rows(condition)
 
 
@@ -202,8 +213,35 @@ def test_bad_observations_are_refused_by_key(name: str) -> None:
         ({"a": (2, 3)}, "'a' must have the shape of a vector"),
         ({"a": (16, 16, 7)}, "image 'a' must have 1, 3 or 4 channels"),
         ({"a": (0,)}, "'a'"),
+        ({"a": 3}, "'a' must be a Box or a shape"),
+        ({"a": (2.5,)}, "'a' must be a Box or a shape"),
+        (Dict({"a": Dict({"b": Box(-1, 1, (2,))})}), "'a' must be a Box"),
+        (Dict({"a": Discrete(3)}), "'a' must be a Box"),
+        (Box(-1, 1, (3,)), "expected a gymnasium.spaces.Dict"),
+        (Dict({"a": Box(0, 255, (16, 16, 3), np.float32)}), "image 'a' must be uint8 or floats from 0 to 1"),
+        (Dict({"a": Box(0, 255, (16, 16, 3), np.int64)}), "image 'a' must be uint8 or floats from 0 to 1"),
     ],
 )
 def test_bad_shapes_are_refused_by_key(shapes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DictObservationEncoder(shapes)
+
+
+@pytest.mark.parametrize(
+    ("image_dtype", "message"),
+    [
+        ({"camrea": "uint8"}, r"image_dtype names \['camrea'\], which are no entries"),
+        ({"camera": "int"}, "image_dtype of 'camera' must be one of uint8, float"),
+        ("bytes", "image_dtype of 'camera'"),
+    ],
+)
+def test_bad_image_dtypes_are_refused_by_key(image_dtype: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DictObservationEncoder(SHAPES, image_dtype=image_dtype)
+
+
+def test_rows_are_inputs_again_and_bytes_stay_bytes() -> None:
+    encoder = make()
+    rows = encoder.rows(observation())
+    assert rows[0].dtype == torch.uint8 and rows[1].dtype == torch.float32
+    assert all(torch.equal(a, b) for a, b in zip(encoder.check(rows), rows, strict=True))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 Floats = NDArray[np.float64]
 
@@ -37,11 +38,32 @@ GRID = Mixture(
 )
 
 
-def draw_spiral(n: int, rng: np.random.Generator) -> Floats:
-    """Draw from a spiral of one and a half turns with Gaussian noise of 0.05 across it, ``(n, 2)``."""
-    angle = 3 * np.pi * np.sqrt(rng.uniform(0.02, 1, n))
-    curve = np.stack([angle * np.cos(angle), angle * np.sin(angle)], axis=1) / (3 * np.pi) * 2
-    return curve + 0.05 * rng.standard_normal((n, 2))
+@dataclass(frozen=True)
+class Spiral:
+    """A spiral of one and a half turns around the origin, of radius 2, with Gaussian noise around the curve.
+
+    Args:
+        std: Standard deviation of the noise in both directions.
+    """
+
+    std: float
+
+    def draw(self, n: int, rng: np.random.Generator) -> Floats:
+        """Draw samples ``(n, 2)``."""
+        return self._curve(np.sqrt(rng.uniform(0.02, 1, n))) + self.std * rng.standard_normal((n, 2))
+
+    def distances(self, samples: Floats) -> Floats:
+        """Return the distance of samples ``(n, 2)`` to the nearest point of the curve, ``(n,)``."""
+        distances, _ = KDTree(self._curve(np.linspace(np.sqrt(0.02), 1, 5_000))).query(samples)
+        return np.asarray(distances)
+
+    def _curve(self, radius: Floats) -> Floats:
+        """The point at a share of the radius."""
+        angle = 3 * np.pi * radius
+        return 2 * np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
+SPIRAL = Spiral(std=0.05)
 
 
 def conditional_mean(c: Floats) -> Floats:

@@ -4,7 +4,9 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -101,12 +103,13 @@ def initialized(build: Callable[[], Any], seed: int) -> Any:
 
 
 def run_command_line(
-    experiments: Mapping[str, Experiment], description: str, arguments: Sequence[str] | None = None
+    experiments: Mapping[str, Experiment], module: str, description: str, arguments: Sequence[str] | None = None
 ) -> dict[str, Table]:
     """Run the experiments that the command line names, write their JSON and print their tables.
 
     Args:
         experiments: All experiments by name; the first is the default.
+        module: The module that is run, for ``--help`` and the recorded command.
         description: Printed by ``--help``.
         arguments: The command line, that of the process by default.
 
@@ -117,6 +120,7 @@ def run_command_line(
         SystemExit: With status 1 where a bound is not kept, outside the quick form.
     """
     parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="experiments:\n"
@@ -129,7 +133,6 @@ def run_command_line(
     parser.add_argument("--quick", action="store_true", help="a short training that shows that everything runs")
     parser.add_argument("--output", type=Path, default=Path("runs/experiments"), help="folder of plots and JSON")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # the networks are small: a second thread costs more than it brings
     names = list(experiments) if options.experiment == "all" else [options.experiment]
     options.output.mkdir(parents=True, exist_ok=True)
     tables: dict[str, Table] = {}
@@ -137,24 +140,37 @@ def run_command_line(
     for name in names:
         settings = ExperimentSettings(name, options.seed, options.quick, options.output)
         started = time.monotonic()
-        table, bounds = experiments[name](settings)
+        with _one_thread():
+            table, bounds = experiments[name](settings)
         seconds = time.monotonic() - started
         tables[name] = table
         failed = [bound for bound in bounds if not bound.low <= table[bound.row][bound.column] <= bound.high]
         missed += [f"{name}: {_describe(bound)}, got {table[bound.row][bound.column]:.4f}" for bound in failed]
         print(f"\n{name}, seed {settings.seed}, {seconds:.0f} s\n{format_table(table)}")
         report = {
+            "command": f"python -m {module} --experiment {name} --seed {settings.seed}" + " --quick" * settings.quick,
             "table": table,
             "bounds": [bound._asdict() | {"kept": bound not in failed} for bound in bounds],
             "seconds": round(seconds, 1),
             "settings": asdict(settings),
-            "versions": {"torch": torch.__version__, "numpy": np.__version__},
+            "versions": {package: version(package) for package in ("generative-policies", "torch", "numpy")},
         }
         (settings.output / f"{name}.json").write_text(json.dumps(report, indent=2, default=str) + "\n")
     print(f"\n{options.output}: plots and JSON")
     if missed and not options.quick:
         raise SystemExit("bounds not kept:\n" + "\n".join(missed))
     return tables
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The networks are small: a second thread costs more than it brings."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def format_table(table: Table) -> str:

@@ -12,6 +12,13 @@ BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#
 COLORS = (BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9")
 
 
+def shade(share: float) -> tuple[float, ...]:
+    """Return a colour between blue at 0 and orange at 1."""
+    from matplotlib.colors import to_rgb
+
+    return tuple((1 - share) * np.array(to_rgb(BLUE)) + share * np.array(to_rgb(ORANGE)))
+
+
 def new_figure(columns: int, rows: int = 1, size: float = 3.4, **axes_arguments: Any) -> tuple[Any, NDArray[Any]]:
     """Return a figure of square panels and its axes ``(rows, columns)``; its types are matplotlib's, imported here."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,6 +40,12 @@ def scatter(ax: Any, points: NDArray[Any], title: str, color: str = BLUE) -> Non
     ax.plot(points[:, 0], points[:, 1], ".", markersize=2, alpha=0.5, color=color)
     ax.set_title(title, fontsize=10)
     ax.set_aspect("equal")
+
+
+def share_limits(axes: NDArray[Any]) -> None:
+    """Give all panels the limits of the first one."""
+    for ax in axes[1:]:
+        ax.set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim())
 
 
 def draw_paths(ax: Any, paths: NDArray[Any], title: str) -> None:
