@@ -1,6 +1,6 @@
 """MuJoCo environments: dynamics shifts, arms, exact dynamics. Needs gymnasium and mujoco, no learning library."""
 
-from generative_policies.envs.arm_envs import ArmPushEnv, ArmReachEnv
+from generative_policies.envs.arm_envs import ArmPushEnv, ArmReachEnv, PlanarArmEnv
 from generative_policies.envs.control_period import check_control_periods, control_period
 from generative_policies.envs.correspondence import Correspondence, corresponding_state
 from generative_policies.envs.dynamics_shift import PUSHER_P1, PUSHER_P2, SHIFTS, DynamicsShift, DynamicsShiftWrapper
@@ -33,6 +33,7 @@ __all__ = [
     "ExactDynamics",
     "ExactInverseDynamics",
     "InverseSolution",
+    "PlanarArmEnv",
     "SuccessWrapper",
     "check_control_periods",
     "control_period",

@@ -1,5 +1,6 @@
 """From data to claims: episodes, pairing, experts, evaluation, plots, videos and the command line."""
 
+from generative_policies.rollouts.collection import PhysicsEpisodes, collect_random
 from generative_policies.rollouts.episodes import Act, Episode, run_episodes, source_act, transitions, translated_act
 from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, recovered
 from generative_policies.rollouts.experts import load_expert, save_expert
@@ -9,6 +10,8 @@ __all__ = [
     "Act",
     "ArmResult",
     "Episode",
+    "PhysicsEpisodes",
+    "collect_random",
     "evaluate_arm",
     "load_expert",
     "recovered",

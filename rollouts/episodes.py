@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.data import TransitionDataset, episode_generator, pad_rows
+from generative_policies.envs import get_state
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 Act = Callable[[NDArray[Any], Sequence[np.random.Generator]], NDArray[Any]]
@@ -28,6 +29,7 @@ class Episode:
         actions: ``(T, action_dim)``, as they were given to the env.
         rewards: ``(T,)``.
         success: ``info["is_success"]`` at the end, ``None`` where the env reports none.
+        states: ``(T + 1, state_size)``, physics states as of ``envs.get_state``, where they were asked for.
     """
 
     seed: int
@@ -35,6 +37,7 @@ class Episode:
     actions: NDArray[Any]
     rewards: NDArray[np.float64]
     success: bool | None
+    states: NDArray[np.float64] | None = None
 
     @property
     def total_reward(self) -> float:
@@ -87,6 +90,7 @@ def run_episodes(
     *,
     exploration: Sequence[float] | None = None,
     num_envs: int = 16,
+    record_states: bool = False,
     progress: str | None = None,
 ) -> list[Episode]:
     """Run one episode a seed; the result does not depend on the number of envs.
@@ -98,6 +102,7 @@ def run_episodes(
         exploration: Standard deviation of Gaussian noise on the actions, one an episode, in units of half the action
             range; none by default.
         num_envs: Envs in step.
+        record_states: Whether to keep the physics states of MuJoCo envs, so that any step can be made again.
         progress: Name of a progress bar, none by default.
 
     Returns:
@@ -106,7 +111,7 @@ def run_episodes(
     Raises:
         ValueError: If there is no seed, ``exploration`` has another length, ``make_env`` gives an env twice, or the
             policy an action that is not finite or of another shape.
-        TypeError: If the action space is no bounded Box.
+        TypeError: If the action space is no bounded Box, or states are asked of another than a MuJoCo env.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, got {num_envs}")
@@ -123,7 +128,7 @@ def run_episodes(
         raise TypeError(f"episodes need an env with a bounded Box action space, got {space}")
     bar = tqdm(total=len(seeds), desc=progress, disable=progress is None, unit="episode", mininterval=0.5)
     try:
-        running = [_Running(env, waiting.pop(), seeds, exploration) for env in envs]
+        running = [_Running(env, waiting.pop(), seeds, exploration, record_states) for env in envs]
         while running:
             observations = np.stack([row.observations[-1] for row in running])
             actions = act(observations, [row.generator for row in running])
@@ -134,7 +139,7 @@ def run_episodes(
                     bar.update()
                     if not waiting:
                         continue
-                    row = _Running(row.env, waiting.pop(), seeds, exploration)
+                    row = _Running(row.env, waiting.pop(), seeds, exploration, record_states)
                 still_running.append(row)
             running = still_running
     finally:
@@ -155,7 +160,12 @@ class _Running:
     """An episode under way in one env."""
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], number: int, seeds: Sequence[int], exploration: Sequence[float] | None
+        self,
+        env: gymnasium.Env[Any, Any],
+        number: int,
+        seeds: Sequence[int],
+        exploration: Sequence[float] | None,
+        record_states: bool,
     ) -> None:
         self.env = env
         self.number = number
@@ -168,6 +178,7 @@ class _Running:
         self.actions: list[NDArray[Any]] = []
         self.rewards: list[float] = []
         self.success: bool | None = None
+        self.states = [get_state(env)] if record_states else None
 
     def step(self, action: NDArray[Any]) -> bool:
         """Step the env with the action, noisy and clipped, and return whether the episode is over."""
@@ -189,9 +200,16 @@ class _Running:
         self.rewards.append(float(reward))
         if "is_success" in info:
             self.success = bool(info["is_success"])
+        if self.states is not None:
+            self.states.append(get_state(self.env))
         return terminated or truncated
 
     def episode(self) -> Episode:
         return Episode(
-            self.seed, np.stack(self.observations), np.stack(self.actions), np.array(self.rewards), self.success
+            self.seed,
+            np.stack(self.observations),
+            np.stack(self.actions),
+            np.array(self.rewards),
+            self.success,
+            None if self.states is None else np.stack(self.states),
         )

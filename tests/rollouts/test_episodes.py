@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from generative_policies.action_translation import FlowActionPriorConditionedTranslator
-from generative_policies.envs import PUSHER_P1, make_env
+from generative_policies.envs import PUSHER_P1, ExactDynamics, make_env
 from generative_policies.rollouts import Episode, load_expert, run_episodes, source_act, translated_act
 from generative_policies.rollouts.episodes import transitions
 from generative_policies.wrappers import ActionTranslationWrapper
@@ -143,3 +143,25 @@ def test_bad_arguments_are_named() -> None:
         run_episodes(lambda: make_env("Pusher-v5"), zeros, [])
     with pytest.raises(ValueError, match="got 2 and 1"):
         run_episodes(lambda: make_env("Pusher-v5"), zeros, [0, 1], exploration=[0.1])
+
+
+def test_recorded_states_let_every_step_be_made_again() -> None:
+    def push() -> gymnasium.Env[Any, Any]:
+        return gymnasium.make("generative_policies/ArmPush2-v0")
+
+    def alternate(observations: Any, generators: Sequence[np.random.Generator]) -> Any:
+        return np.sign(observations[:, :2])
+
+    episodes = run_episodes(push, alternate, [4, 9], record_states=True, num_envs=2)
+    dynamics = ExactDynamics(push())
+    for episode in episodes:
+        assert episode.states is not None and len(episode.states) == len(episode.observations)
+        for t in (0, len(episode.actions) // 2, len(episode.actions) - 1):
+            made = dynamics.step(episode.states[t], episode.actions[t])
+            np.testing.assert_allclose(made, episode.states[t + 1], rtol=0, atol=1e-12)
+    assert run_episodes(push, alternate, [4])[0].states is None
+
+
+def test_states_of_an_env_without_a_simulator_are_refused() -> None:
+    with pytest.raises(TypeError, match="MuJoCo env"):
+        run_episodes(lambda: gymnasium.make("Pendulum-v1"), lambda o, g: np.zeros((len(o), 1)), [0], record_states=True)
