@@ -71,9 +71,9 @@ RECIPES: Mapping[str, Recipe] = {
         normalize_reward=True,
         action_limit=0.8,
     ),
-    "generative_policies/ArmReach2-v0": Recipe(total_timesteps=300_000, env_arguments=TASK_ALONE),
-    "generative_policies/ArmReach3-v0": Recipe(total_timesteps=300_000, env_arguments=TASK_ALONE),
-    "generative_policies/ArmPush2-v0": Recipe(total_timesteps=1_000_000, env_arguments=TASK_ALONE),
-    "generative_policies/ArmPush3-v0": Recipe(total_timesteps=1_000_000, env_arguments=TASK_ALONE),
+    "generative_policies/ArmReach2-v0": Recipe(total_timesteps=400_000, action_limit=0.6, env_arguments=TASK_ALONE),
+    "generative_policies/ArmReach3-v0": Recipe(total_timesteps=400_000, action_limit=0.6, env_arguments=TASK_ALONE),
+    "generative_policies/ArmPush2-v0": Recipe(env_arguments=TASK_ALONE),
+    "generative_policies/ArmPush3-v0": Recipe(env_arguments=TASK_ALONE),
 }
 """The recipes that made the shipped experts; for other envs ``Recipe()`` is a start."""
