@@ -51,14 +51,14 @@ RECIPES: Mapping[str, Recipe] = {
     "Pusher-v5": Recipe(),
     "Reacher-v5": Recipe(total_timesteps=1_000_000),
     "InvertedDoublePendulum-v5": Recipe(total_timesteps=400_000),
-    # A bang-bang policy cannot be matched by weaker motors or a heavier body: limited to 0.55 of the range.
+    # A bang-bang policy cannot be matched by weaker motors or a heavier body: limited to half of the range.
     "HalfCheetah-v5": Recipe(
         algorithm="SAC",
-        total_timesteps=200_000,
+        total_timesteps=300_000,
         learning_rate=1e-3,
         batch_size=256,
         net_arch=(128, 128),
-        action_limit=0.55,
+        action_limit=0.5,
     ),
     "Hopper-v5": Recipe(
         total_timesteps=1_500_000,
