@@ -49,6 +49,12 @@ class ExactDynamics:
                 f"exact dynamics need an env whose actions are the {self.model.nu} controls of its model, held for "
                 f"frame_skip steps; got {base!r} with {space}"
             )
+        limited, limits = (
+            self.model.actuator_ctrllimited.astype(bool),
+            self.model.actuator_ctrlrange.astype(space.dtype),
+        )
+        if not np.array_equal(np.stack([space.low, space.high], axis=1)[limited], limits[limited]):
+            raise TypeError(f"{base!r} scales its actions: their bounds are not those of its model's controls")
         self.frame_skip = int(base.frame_skip)
         self.low, self.high = space.low.astype(np.float64), space.high.astype(np.float64)
         self.state_size = mujoco.mj_stateSize(self.model, STATE)

@@ -22,7 +22,7 @@ SHIFTED: Mapping[str, str | DynamicsShift] = {
     "Walker2d-v5": "weak",
     "Ant-v5": "published",
     "InvertedPendulum-v5": "published",
-    "InvertedDoublePendulum-v5": "weak",
+    "InvertedDoublePendulum-v5": "strong",
 }
 """Gymnasium ids with a shifted twin, and the shift that it has by default."""
 

@@ -6,6 +6,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+from gymnasium.spaces import Box
 
 from generative_policies.envs import DynamicsShift, ExactDynamics, ExactInverseDynamics, get_state, set_state
 
@@ -144,3 +146,15 @@ def test_other_envs_and_shapes_are_refused() -> None:
     env.unwrapped.action_space = gymnasium.spaces.Box(-1, 1, (4,))
     with pytest.raises(TypeError, match="the 6 controls of its model"):
         ExactDynamics(env)
+
+
+def test_an_env_that_scales_its_actions_itself_is_refused() -> None:
+    class Scaled(HalfCheetahEnv):
+        """Its actions in [-2, 2] are twice the controls."""
+
+        def _set_action_space(self) -> Box:
+            self.action_space = Box(-2.0, 2.0, (6,), np.float32)
+            return self.action_space
+
+    with pytest.raises(TypeError, match="scales its actions"):
+        ExactDynamics(Scaled())
