@@ -1,5 +1,10 @@
 """MuJoCo environments: dynamics shifts, arms, exact dynamics. Needs gymnasium and mujoco, no learning library."""
 
+# ruff: noqa: E402
+from generative_policies.envs.rendering import import_mujoco
+
+import_mujoco()  # before the modules below do
+
 from generative_policies.envs.arm_envs import ArmPushEnv, ArmReachEnv, PlanarArmEnv
 from generative_policies.envs.control_period import check_control_periods, control_period
 from generative_policies.envs.correspondence import Correspondence, corresponding_state

@@ -1,4 +1,4 @@
-"""Offscreen rendering: which backend of OpenGL there is, and a clear word where there is none."""
+"""Rendering: which backend of OpenGL there is, and a clear word where there is none."""
 
 import gc
 import importlib
@@ -39,6 +39,16 @@ def require_rendering() -> None:
             os.environ["MUJOCO_GL"] = backend  # Gymnasium reads it at the first frame
             return
     raise RenderingUnavailableError(f"offscreen rendering is not available ({'; '.join(reasons)})".replace("\n", " "))
+
+
+def import_mujoco() -> None:
+    """Import MuJoCo even where ``MUJOCO_GL`` names a backend that is not there, which it takes as a reason to fail."""
+    try:
+        importlib.import_module("mujoco")
+    except Exception as error:  # whatever the loader of OpenGL raises
+        print(f"MUJOCO_GL={os.environ.get('MUJOCO_GL')} does not work, rendering is off: {error}", file=sys.stderr)
+        os.environ["MUJOCO_GL"] = "disabled"
+        importlib.import_module("mujoco")
 
 
 @contextmanager

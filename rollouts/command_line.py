@@ -5,12 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from generative_policies.rollouts.rendering import import_mujoco
-
-import_mujoco()  # before the modules below do
-
-from generative_policies.rollouts.demo import DemoSettings, demo  # noqa: E402  # after the import above was tried
-from generative_policies.rollouts.train_source import TrainSourceSettings, train_source  # noqa: E402  # likewise
+from generative_policies.rollouts.demo import DemoSettings, demo
+from generative_policies.rollouts.train_source import TrainSourceSettings, train_source
 
 Command = (
     Annotated[DemoSettings, tyro.conf.subcommand("demo")]
