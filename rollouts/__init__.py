@@ -4,7 +4,7 @@ import generative_policies.envs  # noqa: F401  # first: it imports MuJoCo also w
 from generative_policies.rollouts.collection import PhysicsEpisodes, collect_random
 from generative_policies.rollouts.episodes import Act, Episode, run_episodes, source_act, transitions, translated_act
 from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, recovered
-from generative_policies.rollouts.experts import load_expert, save_expert
+from generative_policies.rollouts.experts import load_expert
 from generative_policies.rollouts.pairing import relabel
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "recovered",
     "relabel",
     "run_episodes",
-    "save_expert",
     "source_act",
     "transitions",
     "translated_act",

@@ -1,27 +1,14 @@
-"""Source experts as JSON and safetensors: rebuilt by class, never unpickled, value function included."""
+"""The source experts that come with the library."""
 
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from gymnasium.spaces import Box
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as serialize
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.sac.policies import SACPolicy
-from torch import nn
+from stable_baselines3.common.policies import BasePolicy
 
-from generative_policies.checkpoints import CheckpointError, read_config, write_synced
+from generative_policies.checkpoints import CheckpointError
+from generative_policies.policies import load_policy
 
 SHIPPED_FOLDER = Path(__file__).parent / "expert_weights"
-FORMAT_VERSION = 1
-# The policy classes by the name of the algorithm that trains them.
-POLICIES: dict[str, type[ActorCriticPolicy] | type[SACPolicy]] = {"PPO": ActorCriticPolicy, "SAC": SACPolicy}
-ACTIVATIONS: dict[str, type[nn.Module]] = {"Tanh": nn.Tanh, "ReLU": nn.ReLU, "ELU": nn.ELU, "SiLU": nn.SiLU}
 
 
 def shipped_experts() -> list[str]:
@@ -29,55 +16,14 @@ def shipped_experts() -> list[str]:
     return sorted(folder.name for folder in SHIPPED_FOLDER.iterdir() if (folder / "config.json").is_file())
 
 
-def save_expert(policy: BasePolicy, path: str | os.PathLike[str], provenance: Mapping[str, Any]) -> None:
-    """Write the policy of SB3's PPO or SAC with its value function or critics.
-
-    Args:
-        policy: An MLP policy over a flat Box observation with a flat Box action.
-        path: The folder, made where it is missing.
-        provenance: What made it: command, seed, steps, time, score.
-
-    Raises:
-        CheckpointError: If the policy could not be rebuilt from JSON.
-    """
-    path = Path(path)
-    algorithms = {cls: algorithm for algorithm, cls in POLICIES.items()}
-    if not isinstance(policy, ActorCriticPolicy | SACPolicy) or type(policy) not in algorithms:
-        expected = " or ".join(cls.__name__ for cls in algorithms)
-        raise CheckpointError(f"expected an {expected}, got {type(policy).__name__}")
-    activation = policy.activation_fn.__name__
-    if activation not in ACTIVATIONS:
-        raise CheckpointError(f"expected an activation of {', '.join(ACTIVATIONS)}; got {activation}")
-    config = {
-        "format_version": FORMAT_VERSION,
-        "algorithm": algorithms[type(policy)],
-        "observation_space": _describe_box(policy.observation_space),
-        "action_space": _describe_box(policy.action_space),
-        "net_arch": policy.net_arch,
-        "activation": activation,
-        "provenance": dict(provenance),
-    }
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in policy.state_dict().items()}
-    try:
-        _build(config).load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"the policy has more to it than spaces, net_arch and activation: {error}") from error
-    path.mkdir(parents=True, exist_ok=True)
-    weights, description = path / ".model.safetensors.new", path / ".config.json.new"
-    write_synced(weights, serialize(tensors))
-    write_synced(description, (json.dumps(config, indent=2) + "\n").encode())
-    weights.replace(path / "model.safetensors")
-    description.replace(path / "config.json")
-
-
 def load_expert(name: str | os.PathLike[str]) -> BasePolicy:
-    """Rebuild an expert as an SB3 policy, in evaluation mode and on the CPU.
+    """Load a shipped expert by its name, or any policy in the same format by its path.
 
     Args:
-        name: The name of a shipped expert, such as ``"Pusher-v5"``, or a folder that ``save_expert`` wrote.
+        name: Such as ``"Pusher-v5"``, or a folder that ``policies.save_policy`` wrote.
 
     Returns:
-        The policy; ``policy.predict`` works as ever, as do PPO's ``policy.predict_values`` and SAC's ``policy.critic``.
+        The policy with its value function or critics, see ``policies.load_policy``.
 
     Raises:
         CheckpointError: If there is none of the name, or its files are truncated or foreign.
@@ -90,44 +36,4 @@ def load_expert(name: str | os.PathLike[str]) -> BasePolicy:
     path = SHIPPED_FOLDER / name if (SHIPPED_FOLDER / name / "config.json").is_file() else Path(name)
     if not path.is_dir():
         raise CheckpointError(f"no expert {str(name)!r}: not a folder, nor one of {', '.join(shipped_experts())}")
-    config = read_config(path / "config.json")
-    if config.get("format_version") != FORMAT_VERSION or config.get("algorithm") not in POLICIES:
-        raise CheckpointError(
-            f"{path / 'config.json'} must have format_version {FORMAT_VERSION} and algorithm {' or '.join(POLICIES)}, "
-            f"got {config.get('format_version')!r} and {config.get('algorithm')!r}"
-        )
-    try:
-        policy = _build(config)
-        policy.load_state_dict(load_file(path / "model.safetensors"), strict=True)
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no expert that can be read: {error}") from error
-    policy.set_training_mode(False)
-    return policy
-
-
-def _build(config: Mapping[str, Any]) -> BasePolicy:
-    return POLICIES[config["algorithm"]](
-        _build_box(config["observation_space"]),
-        _build_box(config["action_space"]),
-        lr_schedule=lambda progress_remaining: 0.0,
-        net_arch=config["net_arch"],
-        activation_fn=ACTIVATIONS[config["activation"]],
-    )
-
-
-def _describe_box(space: Any) -> dict[str, Any]:  # whatever space the policy has
-    if not isinstance(space, Box) or len(space.shape) != 1:
-        raise CheckpointError(f"expected a Box with one axis, got {space}")
-    return {
-        "dtype": np.dtype(space.dtype).name,
-        # JSON knows no infinity.
-        "low": [float(bound) if np.isfinite(bound) else None for bound in space.low],
-        "high": [float(bound) if np.isfinite(bound) else None for bound in space.high],
-    }
-
-
-def _build_box(description: Mapping[str, Any]) -> Box:
-    low = [-np.inf if bound is None else bound for bound in description["low"]]
-    high = [np.inf if bound is None else bound for bound in description["high"]]
-    dtype = np.dtype(description["dtype"])
-    return Box(np.array(low, dtype=dtype), np.array(high, dtype=dtype), dtype=dtype.type)
+    return load_policy(path)

@@ -20,8 +20,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from generative_policies.envs import make_env
+from generative_policies.policies import save_policy
 from generative_policies.rollouts.episodes import run_episodes, source_act
-from generative_policies.rollouts.experts import save_expert
 from generative_policies.rollouts.provenance import require_writable, versions, write_json
 from generative_policies.rollouts.recipes import RECIPES, Recipe
 
@@ -83,7 +83,7 @@ def train_source(settings: TrainSourceSettings) -> Path:
     command = shlex.join(["generative-policies", *sys.argv[1:]])
     provenance = {"command": command, "env": settings.env, "seed": settings.seed, "timesteps": model.num_timesteps}
     provenance |= {"recipe": asdict(recipe), "seconds": round(seconds), "versions": versions()}
-    save_expert(model.policy, folder, provenance)  # now: the score may fail
+    save_policy(model.policy, folder, provenance)  # now: the score may fail
     model.save(settings.output / f"{folder.name}.zip")
 
     episodes = run_episodes(
@@ -99,7 +99,7 @@ def train_source(settings: TrainSourceSettings) -> Path:
         "success_rate": float(np.mean(successes)) if successes else None,
         "saturation": float(np.mean([_saturation(probe.action_space, episode.actions) for episode in episodes])),
     }
-    save_expert(model.policy, folder, provenance | {"score": score})
+    save_policy(model.policy, folder, provenance | {"score": score})
     write_json(settings.output / f"{folder.name}.json", settings, score)
     print(f"{settings.env}: {score}; saved to {folder}")
     return folder

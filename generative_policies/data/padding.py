@@ -31,4 +31,9 @@ def pad_rows(rows: NDArray[Any], block: int = 16) -> NDArray[Any]:
     if len(rows) == 0:
         raise ValueError(f"expected at least one row, got shape {rows.shape}")
     missing = -len(rows) % block
-    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
+    if not missing:
+        return rows
+    padded = np.empty((len(rows) + missing, *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    padded[len(rows) :] = rows[-1]
+    return padded

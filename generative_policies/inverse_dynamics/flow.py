@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from generative_policies.inverse_dynamics.inverse_dynamics import InverseDynamics
-from generative_policies.inverse_dynamics.transition_encoders import FeatureChangeEncoder, transition_encoder
+from generative_policies.inverse_dynamics.transition_encoders import transition_encoder
 from generative_policies.models.arrays import Array
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder
@@ -123,7 +123,8 @@ class FlowInverseDynamics(InverseDynamics):
         self.flow.fit_normalizers(actions, self.check_transitions(obs, next_obs, actions))
 
     @property
-    def observation_encoder(self) -> Encoder | None:
-        """The encoder of one observation, ``None`` where observations are vectors."""
+    def transition_encoder(self) -> Encoder:
+        """The encoder of a transition, which owns its statistics."""
         encoder = self.flow.encoder
-        return encoder.observation_encoder if isinstance(encoder, FeatureChangeEncoder) else None
+        assert encoder is not None  # as constructed
+        return encoder

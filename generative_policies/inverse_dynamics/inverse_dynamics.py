@@ -8,9 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from generative_policies.inverse_dynamics.transition_encoders import FeatureChangeEncoder, ObservationChangeEncoder
 from generative_policies.models.arrays import Array, as_caller, as_rows, check_rows, evaluating, parameter_like
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder
+from generative_policies.models.normalizer import Normalizer
 
 
 class InverseDynamics(nn.Module, ABC):
@@ -119,9 +121,27 @@ class InverseDynamics(nn.Module, ABC):
         return self._shell(obs, next_obs, noise, partial(self.actions, generator=generator))
 
     @property
+    @abstractmethod
+    def transition_encoder(self) -> Encoder:
+        """The encoder of a transition, which owns its statistics."""
+
+    @property
     def observation_encoder(self) -> Encoder | None:
         """The encoder of one observation, ``None`` where observations are vectors."""
-        return None
+        encoder = self.transition_encoder
+        return encoder.observation_encoder if isinstance(encoder, FeatureChangeEncoder) else None
+
+    @property
+    def observation_normalizer(self) -> Normalizer | None:
+        """The statistics ``(obs_dim,)`` of observations that are vectors, ``None`` for others."""
+        encoder = self.transition_encoder
+        return encoder.encoder.normalizer_1 if isinstance(encoder, ObservationChangeEncoder) else None
+
+    @property
+    def change_normalizer(self) -> Normalizer | None:
+        """The statistics ``(next_obs_dim,)`` of one-step changes of vectors, ``None`` for other observations."""
+        encoder = self.transition_encoder
+        return encoder.encoder.normalizer_2 if isinstance(encoder, ObservationChangeEncoder) else None
 
     def check_transitions(
         self, obs: Condition, next_obs: Condition, actions: Tensor | None = None

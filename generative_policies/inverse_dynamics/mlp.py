@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from generative_policies.inverse_dynamics.inverse_dynamics import InverseDynamics
-from generative_policies.inverse_dynamics.transition_encoders import FeatureChangeEncoder, transition_encoder
+from generative_policies.inverse_dynamics.transition_encoders import transition_encoder
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.mlp import Mlp
 from generative_policies.models.normalizer import Normalizer
@@ -80,6 +80,6 @@ class MlpInverseDynamics(InverseDynamics):
         self.action_normalizer.fit(actions)
 
     @property
-    def observation_encoder(self) -> Encoder | None:
-        """The encoder of one observation, ``None`` where observations are vectors."""
-        return self.encoder.observation_encoder if isinstance(self.encoder, FeatureChangeEncoder) else None
+    def transition_encoder(self) -> Encoder:
+        """The encoder of a transition, which owns its statistics."""
+        return self.encoder

@@ -11,68 +11,14 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.env_checker import check_env
 from gymnasium.utils.seeding import np_random
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
-from torch import Tensor, nn
+from torch import nn
 
-from generative_policies.action_translation import (
-    ActionTranslator,
-    FlowActionPriorConditionedTranslator,
-    MlpActionTranslator,
-)
+from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.checkpoints import save
 from generative_policies.data import episode_generator
 from generative_policies.envs import PUSHER_P1, make_env
 from generative_policies.wrappers import ActionTranslationWrapper
-
-
-class Recorder(gymnasium.Env[Any, Any]):
-    """Keeps the actions it gets; observations count the steps."""
-
-    observation_space = Box(-np.inf, np.inf, (2,), np.float64)
-    action_space = Box(np.array([-1, -2], np.float32), np.array([1, 3], np.float32))
-
-    def __init__(self) -> None:
-        self.actions: list[np.ndarray] = []
-        self.step_index = 0
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        self.step_index = 0
-        return np.array([100.0, 0.0]), {"from": "reset"}
-
-    def step(self, action: Any) -> Any:
-        self.actions.append(action)
-        self.step_index += 1
-        return np.array([100.0, self.step_index]), 1.0, False, False, {"from": "step"}
-
-
-class Function(ActionTranslator):
-    """A translator made of a function of arrays, which records what it saw."""
-
-    noise_dim = 0
-
-    def __init__(self, function: Any, dims: tuple[int, int, int] = (2, 2, 2)) -> None:
-        super().__init__(*dims)
-        self.function = function
-        self.seen: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def forward(self, obs: Tensor, source_actions: Tensor, target_actions: Tensor, **_: Any) -> Tensor:
-        raise NotImplementedError
-
-    def fit_normalizers(self, obs: Tensor, source_actions: Tensor, target_actions: Tensor) -> None:
-        raise NotImplementedError
-
-    def translate(self, obs: Tensor, source_actions: Tensor, **_: Any) -> Tensor:
-        self.seen.append((obs.numpy().copy(), source_actions.numpy().copy()))
-        answer: Tensor = self.function(obs, source_actions)
-        return answer
-
-
-def flow(action_dim: int, obs_dim: int) -> FlowActionPriorConditionedTranslator:
-    """A stochastic translator whose output depends on all it sees."""
-    torch.manual_seed(0)
-    translator = FlowActionPriorConditionedTranslator(action_dim, obs_dim, (16,))
-    for parameter in translator.parameters():
-        nn.init.normal_(parameter, std=0.1)
-    return translator
+from tests.wrappers.helpers import Function, Recorder, flow
 
 
 def actions_of(env: gymnasium.Env[Any, Any], seeds: list[int | None], steps: int = 5) -> list[list[list[float]]]:
@@ -182,7 +128,7 @@ def test_bad_source_actions_never_reach_the_env(action: np.ndarray) -> None:
     recorder = Recorder()
     env = ActionTranslationWrapper(recorder, MlpActionTranslator(2, 2))
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"finite source action of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"at step 0: expected (actions of shape \(2,\)|a finite action)"):
         env.step(action)
     assert not recorder.actions
 
@@ -247,7 +193,12 @@ def test_a_model_in_memory_is_used_not_copied() -> None:
     env = ActionTranslationWrapper(gymnasium.make("Pusher-v5"), translator)
     assert env.translator is translator
     assert env.spec is not None and env.spec.additional_wrappers[-1].kwargs is not None
-    assert env.spec.additional_wrappers[-1].kwargs["translator"] is translator
+    assert env.spec.additional_wrappers[-1].kwargs["translator"].value is translator
+    outer = gymnasium.wrappers.TimeAwareObservation(env)  # Gymnasium copies the specs of what is inside
+    rebuilt = gymnasium.make(outer.spec)
+    assert rebuilt.get_wrapper_attr("translator") is translator
+    with pytest.raises(TypeError, match=r"MlpActionTranslator is in memory alone.*checkpoints.save and pass the path"):
+        env.spec.to_json()
 
 
 @pytest.mark.parametrize("env_id", ["Pusher-v5", "HalfCheetah-v5"])
@@ -263,8 +214,8 @@ def test_gymnasiums_and_sb3s_checks_pass(env_id: str) -> None:
 
 def test_what_does_not_fit_is_refused_with_both_widths() -> None:
     for translator, message in (
-        (MlpActionTranslator(2, 3), "width 3 and gives actions of width 2, but the target env has 2 and 2"),
-        (MlpActionTranslator(3, 2, source_action_dim=2), "actions of width 3"),
+        (MlpActionTranslator(2, 3), r"observations of shape \(3,\), but the env's have shape \(2,\)"),
+        (MlpActionTranslator(3, 2, source_action_dim=2), "actions of width 3, but the target env takes 2.*swapped"),
         (MlpActionTranslator(2, 2, source_action_dim=4), "source actions of width 4.*pass source_action_space"),
     ):
         with pytest.raises(ValueError, match=message):

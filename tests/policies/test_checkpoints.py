@@ -1,0 +1,72 @@
+"""Policies without pickles."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from generative_policies.checkpoints import CheckpointError
+from generative_policies.policies import load_policy, save_policy
+
+
+@pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ReLU])
+def test_policy_and_value_come_back(tmp_path: Path, activation: Any) -> None:
+    kwargs = {"net_arch": {"pi": [16], "vf": [8, 8]}, "activation_fn": activation}
+    model = PPO("MlpPolicy", "Pendulum-v1", policy_kwargs=kwargs, device="cpu", seed=0)
+    save_policy(model.policy, tmp_path / "policy", {"command": "none"})
+    loaded = load_policy(tmp_path / "policy")
+    observations = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    assert np.array_equal(
+        loaded.predict(observations, deterministic=True)[0], model.predict(observations, deterministic=True)[0]
+    )
+    values = [policy.predict_values(torch.as_tensor(observations)) for policy in (loaded, model.policy)]
+    assert torch.equal(values[0], values[1])
+    assert loaded.observation_space == model.observation_space and loaded.action_space == model.action_space
+
+
+def test_soft_actor_critics_come_back_with_their_critics(tmp_path: Path) -> None:
+    model = SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [16, 8]}, device="cpu", seed=0)
+    save_policy(model.policy, tmp_path / "policy", {"command": "none"})
+    loaded: Any = load_policy(tmp_path / "policy")
+    observations = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    actions = model.predict(observations, deterministic=True)[0]
+    assert np.array_equal(loaded.predict(observations, deterministic=True)[0], actions)
+    rows = torch.as_tensor(observations), torch.as_tensor(actions)
+    for critic, expected in zip(loaded.critic(*rows), model.critic(*rows), strict=True):
+        assert torch.equal(critic, expected)
+
+
+def test_other_policies_are_refused(tmp_path: Path) -> None:
+    class Own(ActorCriticPolicy):
+        pass
+
+    model = PPO(Own, "Pendulum-v1", device="cpu")
+    with pytest.raises(CheckpointError, match="ActorCriticPolicy or SACPolicy, got Own"):
+        save_policy(model.policy, tmp_path / "policy", {})
+    with_sde = PPO("MlpPolicy", "Pendulum-v1", device="cpu", use_sde=True)
+    with pytest.raises(CheckpointError, match="more to it"):
+        save_policy(with_sde.policy, tmp_path / "policy", {})
+    discrete = PPO("MlpPolicy", "CartPole-v1", device="cpu")
+    with pytest.raises(CheckpointError, match="Box"):
+        save_policy(discrete.policy, tmp_path / "policy", {})
+    assert not (tmp_path / "policy").exists()
+
+
+def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no policy at .*nowhere"):
+        load_policy(tmp_path / "nowhere")
+    model = PPO("MlpPolicy", "Pendulum-v1", device="cpu")
+    for file, content, message in (
+        ("model.safetensors", b"", "no policy that can be read"),
+        ("config.json", b"{", "cannot be read"),
+        ("config.json", b'{"format_version": 1, "algorithm": "PPO"}', "no policy that can be read"),
+        ("config.json", b'{"format_version": 9, "algorithm": "PPO"}', "format_version 1"),
+    ):
+        save_policy(model.policy, tmp_path / "policy", {})
+        (tmp_path / "policy" / file).write_bytes(content)
+        with pytest.raises(CheckpointError, match=message):
+            load_policy(tmp_path / "policy")

@@ -1,0 +1,56 @@
+"""What stands in an env's spec for things that JSON does not know."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from gymnasium.spaces import Box
+
+
+class InMemory(dict[str, Any]):
+    """An object of this process in a spec: ``gymnasium.make(env.spec)`` takes it as it is, JSON refuses it.
+
+    It is a dictionary because those are what a spec's ``to_json`` looks into, so that it can say what to do. The object
+    is never copied.
+
+    Args:
+        value: The object.
+        instruction: What to pass instead.
+    """
+
+    def __init__(self, value: Any, instruction: str) -> None:
+        super().__init__(instruction=instruction)
+        self.value = value
+
+    def items(self) -> Any:
+        """Refuse to be written.
+
+        Raises:
+            TypeError: Always, with the instruction.
+        """
+        raise TypeError(f"{type(self.value).__name__} is in memory alone and cannot be written: {self['instruction']}")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "InMemory":
+        return self
+
+
+def record_model(model: Any, save: str) -> Any:
+    """Return what a spec records of a model: its path, one that holds in every folder, or the model in memory.
+
+    Args:
+        model: A model or a path.
+        save: The function that writes one, for the instruction.
+    """
+    if isinstance(model, str | os.PathLike):
+        return str(Path(model).absolute())
+    return model if isinstance(model, InMemory) else InMemory(model, f"save it with {save} and pass the path")
+
+
+def record_box(space: Any) -> Any:
+    """Return a Box as plain lists; anything else as it is."""
+    return {"low": space.low.tolist(), "high": space.high.tolist()} if isinstance(space, Box) else space
+
+
+def from_record(value: Any) -> Any:
+    """Return what a recorded value stands for."""
+    return value.value if isinstance(value, InMemory) else value

@@ -1,0 +1,425 @@
+"""What the wrappers do to a batch of actions, whatever kind of env they are around."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Space
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+
+from generative_policies.action_translation import ActionTranslator
+from generative_policies.checkpoints import load
+from generative_policies.data import pad_rows
+from generative_policies.inverse_dynamics import InverseDynamics
+from generative_policies.models.dimensions import check_dim
+from generative_policies.policies import load_policy
+
+Rows = NDArray[Any] | dict[str, NDArray[Any]]
+"""A batch of observations: an array ``(batch, ...)``, or one an entry of a dictionary."""
+
+
+class Transformed(NamedTuple):
+    """What leaves a wrapper.
+
+    Attributes:
+        target_actions: ``(batch, action_dim)``, finite and inside the env's bounds.
+        info: Arrays ``(batch, ...)`` for ``info``, by name.
+    """
+
+    target_actions: NDArray[Any]
+    info: dict[str, NDArray[Any]]
+
+
+class ActionTransform(ABC):
+    """Turns the actions of a policy into those of the env, by what the env observes.
+
+    Args:
+        observation_space: The env's, of one env.
+        action_space: The env's, a flat and bounded Box.
+        policy_action_space: What the policy sees instead.
+        block: Batches are padded to a multiple of this many rows before a model sees them.
+
+    Attributes:
+        observation_space: What the policy sees, the env's own unless ``show`` changes it.
+        noise_dim: Width of the noise that a row takes, 0 for none.
+    """
+
+    noise_dim = 0
+
+    def __init__(self, observation_space: Space[Any], action_space: Box, policy_action_space: Box, block: int) -> None:
+        self.observation_space = observation_space
+        self.target_action_space = action_space
+        self.action_space = policy_action_space
+        self.block = check_dim("block", block)
+        self._middle = 0.5 * (policy_action_space.low + policy_action_space.high)
+        self._target_middle = (0.5 * (action_space.low + action_space.high)).astype(action_space.dtype)
+
+    @abstractmethod
+    def respond(
+        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Return the answer to padded rows: actions of the env, in any range, and what to tell in ``info``.
+
+        Args:
+            observations: ``(padded, ...)``, the env's own.
+            actions: ``(padded, policy_action_dim)``, inside the policy's bounds.
+            noise: ``(padded, noise_dim)``, where it is taken.
+            starts: ``(batch,)``, which rows are the first of their episode.
+        """
+
+    def show(self, observations: Rows) -> Rows:
+        """Return what the policy sees of a batch of the env's observations."""
+        return observations
+
+    def __call__(
+        self,
+        observations: Rows,
+        actions: NDArray[Any],
+        noise: NDArray[Any] | None,
+        starts: NDArray[np.bool_],
+        active: NDArray[np.bool_] | None,
+        describe: Callable[[int], str],
+    ) -> Transformed:
+        """Return the actions for the env.
+
+        Args:
+            observations: ``(batch, ...)``, the env's last ones.
+            actions: ``(batch, policy_action_dim)``.
+            noise: ``(batch, noise_dim)``, where it is taken.
+            starts: ``(batch,)``, which rows are the first of their episode.
+            active: ``(batch,)``, which rows count, ``None`` for all; the others, of envs that are about to be reset,
+                get the middle of the action range, whatever they hold.
+            describe: Names a row, for messages.
+
+        Raises:
+            ValueError: If an action has another shape or is not finite, or the answer to it is not finite.
+        """
+        actions = np.asarray(actions)
+        batch, space, target = len(starts), self.action_space, self.target_action_space
+        if actions.shape != (batch, *space.shape):
+            raise ValueError(f"{describe(0)}: expected actions of shape {space.shape}, got shape {actions.shape[1:]}")
+        if active is not None:
+            actions = np.where(active[:, None], actions, self._middle)
+        if not np.isfinite(actions).all():
+            row = _first_bad_row(actions)
+            raise ValueError(f"{describe(row)}: expected a finite action, got {actions[row]}")
+        actions = np.minimum(np.maximum(actions, space.low), space.high)
+        answers, info = self.respond(
+            map_rows(self._pad, observations),
+            self._pad(actions),
+            None if noise is None else self._pad(noise),
+            starts,
+        )
+        answers = answers[:batch]
+        if active is not None:
+            answers = np.where(active[:, None], answers, self._target_middle)
+        if not np.isfinite(answers).all():
+            row = _first_bad_row(answers)
+            raise ValueError(f"{describe(row)}: the model answered {answers[row]}, which is no action")
+        targets = np.minimum(np.maximum(answers, target.low), target.high).astype(target.dtype, copy=False)
+        return Transformed(targets, {name: rows[:batch] for name, rows in info.items()})
+
+    def _pad(self, rows: NDArray[Any]) -> NDArray[Any]:
+        return pad_rows(rows, self.block)
+
+
+class Translation(ActionTransform):
+    """Source actions become target actions, see ``ActionTranslationWrapper``."""
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        translator: ActionTranslator | str | os.PathLike[str],
+        source_action_space: Box | Mapping[str, Sequence[float]] | None,
+        source_observation: "ObservationMap | None",
+        block: int,
+    ) -> None:
+        target = bounded_box("the env's action space", action_space)
+        self.translator = _loaded(translator, ActionTranslator, "translator")
+        model = self.translator
+        _check_observations(model, "translator", observation_space)
+        if model.action_dim != target.shape[0]:
+            raise ValueError(
+                f"the translator gives actions of width {model.action_dim}, but the target env takes "
+                f"{target.shape[0]}; are source and target swapped?"
+            )
+        if source_action_space is None:
+            if model.source_action_dim != target.shape[0]:
+                raise ValueError(
+                    f"the translator takes source actions of width {model.source_action_dim}, the target's have "
+                    f"{target.shape[0]}: pass source_action_space"
+                )
+            source_action_space = target
+        source = bounded_box("source_action_space", as_box(source_action_space))
+        if source.shape[0] != model.source_action_dim:
+            raise ValueError(
+                f"the translator takes source actions of width {model.source_action_dim}, but "
+                f"source_action_space has {source.shape[0]}"
+            )
+        super().__init__(observation_space, target, source, block)
+        self.noise_dim = model.noise_dim
+        self.source_observation = source_observation
+        if source_observation is not None:
+            self.observation_space = source_observation.space(observation_space)
+
+    def respond(
+        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Translate; ``info`` holds the clipped source action."""
+        answers = self.translator.predict(observations, actions, noise=noise)
+        return answers, {"source_action": actions}
+
+    def show(self, observations: Rows) -> Rows:
+        """Return what the source policy was trained on."""
+        return observations if self.source_observation is None else self.source_observation(observations)
+
+
+class PlannedChange(ActionTransform):
+    """Planned changes of the observation become actions, see ``InverseDynamicsWrapper``."""
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        inverse_dynamics: InverseDynamics | str | os.PathLike[str],
+        absolute: bool,
+        limit: float,
+        spread: Sequence[float] | NDArray[Any] | None,
+        block: int,
+    ) -> None:
+        target = bounded_box("the env's action space", action_space)
+        self.inverse_dynamics = _loaded(inverse_dynamics, InverseDynamics, "inverse_dynamics")
+        model = self.inverse_dynamics
+        _check_observations(model, "inverse dynamics", observation_space)
+        if model.action_dim != target.shape[0]:
+            raise ValueError(
+                f"the inverse dynamics gives actions of width {model.action_dim}, the env takes {target.shape[0]}"
+            )
+        if not (np.isfinite(limit) and limit > 0):
+            raise ValueError(f"limit must be positive and finite, got {limit}")
+        # What is planned: the leading part of a vector, or the vectors of a dictionary, in the order of their names.
+        if isinstance(observation_space, Dict):
+            self.entries = [
+                name
+                for name, space in observation_space.items()
+                if len(space.shape or ()) == 1 and np.issubdtype(space.dtype, np.floating)
+            ]
+            self.widths = [int(np.prod(observation_space[name].shape or ())) for name in self.entries]
+        else:
+            self.entries, self.widths = [], [model.next_obs_dim]
+        size = sum(self.widths)
+        center = np.zeros(size)
+        statistics = model.observation_normalizer if absolute else model.change_normalizer
+        if absolute and (statistics is None or spread is not None):
+            raise ValueError("absolute is for observations that are vectors, in units of the model's own statistics")
+        if statistics is None and spread is None:
+            raise ValueError(
+                f"spread must be given for dictionaries, {size} numbers: how much the entries of "
+                f"{', '.join(self.entries)} change in a step"
+            )
+        if absolute and statistics is not None:
+            center = statistics.mean.double().numpy()[:size]
+        if spread is None and statistics is not None:
+            spread = statistics.std.double().numpy()[:size]
+        scale = np.asarray(spread, dtype=np.float64)
+        if scale.shape != (size,) or not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError(f"spread must be {size} positive numbers, got {spread}")
+        self.absolute, self.center, self.scale = absolute, center, scale
+        self.noise_dim = model.noise_dim
+        super().__init__(observation_space, target, Box(-limit, limit, (size,), np.float32), block)
+
+    def respond(
+        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Answer with the action that leads to the plan; ``info`` holds the planned change."""
+        change = self.center + self.scale * actions
+        if isinstance(observations, dict):
+            parts = np.split(change, np.cumsum(self.widths)[:-1], axis=1)
+            planned = dict(observations)
+            for name, part in zip(self.entries, parts, strict=True):
+                planned[name] = (observations[name] + part).astype(observations[name].dtype)
+            return self.inverse_dynamics.predict(observations, planned, noise=noise), {"planned_change": change}
+        here = observations[:, : change.shape[1]]
+        goal = change if self.absolute else here + change
+        answers = self.inverse_dynamics.predict(observations, goal.astype(observations.dtype), noise=noise)
+        return answers, {"planned_change": goal - here}
+
+
+class Residual(ActionTransform):
+    """Bounded corrections are added to a policy's own actions, see ``ResidualActionWrapper``."""
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        policy: BasePolicy | BaseAlgorithm | str | os.PathLike[str],
+        scale: float,
+        block: int,
+    ) -> None:
+        target = bounded_box("the env's action space", action_space)
+        self.policy = load_policy(policy) if isinstance(policy, str | os.PathLike) else policy
+        if not isinstance(self.policy, BasePolicy | BaseAlgorithm):
+            raise TypeError(f"policy must be one of SB3 or the path of one, got {type(self.policy).__name__}")
+        for name, expected, found in (
+            ("observations", observation_space, self.policy.observation_space),
+            ("actions", target, self.policy.action_space),
+        ):
+            if shapes(expected) != shapes(found):
+                raise ValueError(f"the policy's {name} have shape {shapes(found)}, the env's {shapes(expected)}")
+        if not (np.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale must be positive and finite, got {scale}")
+        half_range = 0.5 * (target.high.astype(np.float64) - target.low)
+        self.reach = scale * half_range
+        self.state: tuple[NDArray[Any], ...] | None = None
+        super().__init__(observation_space, target, Box(-1.0, 1.0, target.shape, np.float32), block)
+
+    def respond(
+        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Add the correction; ``info`` holds the policy's own action."""
+        starts = self._pad(starts)
+        own, self.state = self.policy.predict(observations, self.state, starts, deterministic=True)
+        return own + self.reach * actions, {"policy_action": own}
+
+
+class ObservationMap:
+    """What a policy sees of an observation: its leading part, some of its entries, or a function of it.
+
+    Args:
+        source: A number of leading entries, a slice, indices, or a function of one observation.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.function: Callable[[Any], Any] | None = None
+        self.index: Any = None
+        if isinstance(source, bool):
+            raise TypeError("source_observation names True or False, which selects nothing")
+        if isinstance(source, int | np.integer):
+            self.index = slice(int(source))
+        elif isinstance(source, slice):
+            self.index = source
+        elif callable(source):
+            self.function = source
+        elif isinstance(source, Sequence | np.ndarray) and np.asarray(source).dtype.kind in "iu":
+            self.index = np.asarray(source)
+        else:
+            raise TypeError(
+                f"source_observation must be a function, or name a number of leading entries, a slice or indices; "
+                f"got {source!r}"
+            )
+
+    def space(self, observation_space: Space[Any]) -> Space[Any]:
+        """Return the space of what is seen; bounds of a function's values are not known."""
+        if self.function is not None:
+            return _unbounded(self.function(observation_space.sample()))
+        if not isinstance(observation_space, Box) or len(observation_space.shape) != 1:
+            raise TypeError(f"entries are selected from a Box with one axis, got {observation_space}")
+        low, high = observation_space.low[self.index], observation_space.high[self.index]
+        return Box(low, high, dtype=observation_space.dtype.type)
+
+    def __call__(self, observations: Rows) -> Rows:
+        """Return what is seen of each row."""
+        if self.function is None:
+            assert isinstance(observations, np.ndarray)  # a Box, as space checked
+            return np.array(observations[:, self.index])
+        count = len(next(iter(observations.values()))) if isinstance(observations, dict) else len(observations)
+        rows = [self.function(take_row(observations, k)) for k in range(count)]
+        if isinstance(rows[0], Mapping):
+            return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return np.stack(rows)
+
+
+def map_rows(function: Callable[[NDArray[Any]], Any], observations: Any) -> Any:
+    """Apply a function to an array, or to every array of a dictionary."""
+    if isinstance(observations, np.ndarray) or not isinstance(observations, Mapping):
+        return function(observations)
+    return {name: function(values) for name, values in observations.items()}
+
+
+def take_row(observations: Any, row: int) -> Any:
+    """Return one observation of a batch, in memory of its own."""
+    return map_rows(lambda values: np.array(values[row]), observations)
+
+
+def flat_box(name: str, space: Any) -> Box:
+    """Return a space that has to be a Box with one axis.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(space, Box) or len(space.shape) != 1:
+        raise TypeError(f"{name} must be a Box with one axis, got {space}")
+    return space
+
+
+def bounded_box(name: str, space: Any) -> Box:
+    """Return a space that has to be a bounded Box with one axis.
+
+    Raises:
+        TypeError: If it is no such Box.
+        ValueError: If it is unbounded.
+    """
+    box = flat_box(name, space)
+    if not box.is_bounded():
+        raise ValueError(f"{name} must have finite bounds, got {box}")
+    return box
+
+
+def as_box(space: Any) -> Any:
+    """Return the Box of a mapping of its ``low`` and ``high``; anything else as it is."""
+    if not isinstance(space, Mapping):
+        return space
+    return Box(np.asarray(space["low"], dtype=np.float32), np.asarray(space["high"], dtype=np.float32))
+
+
+def shapes(space: Any) -> Any:
+    """Return the shape of a space, or those of a dictionary's entries by name."""
+    return {name: shapes(entry) for name, entry in space.items()} if isinstance(space, Dict) else space.shape
+
+
+def _loaded(model: Any, kind: type[Any], name: str) -> Any:
+    """A model, or the one of a checkpoint path."""
+    loaded = load(model) if isinstance(model, str | os.PathLike) else model
+    if not isinstance(loaded, kind):
+        raise TypeError(f"{name} must be an {kind.__name__} or the path of one, got {type(loaded).__name__}")
+    return loaded
+
+
+def _check_observations(model: Any, name: str, observation_space: Space[Any]) -> None:
+    """Check that a model takes what the env observes."""
+    encoder = model.observation_encoder
+    if isinstance(observation_space, Box) and len(observation_space.shape) == 1:
+        width = observation_space.shape[0]
+        takes = (model.obs_dim,) if encoder is None else encoder.input_shapes[0]
+        if takes != (width,):
+            raise ValueError(f"the {name} takes observations of shape {takes}, but the env's have shape {(width,)}")
+    elif encoder is None or not isinstance(observation_space, Dict):
+        raise TypeError(
+            f"the {name} takes observations of width {model.obs_dim}: the env's observation space must be a Box with "
+            f"one axis, got {observation_space}"
+        )
+    else:
+        try:
+            encoder.rows(map_rows(np.asarray, observation_space.sample()), "obs")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the {name} does not take what the env observes, {observation_space}: {error}") from error
+
+
+def _first_bad_row(rows: NDArray[Any]) -> int:
+    return int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+
+
+def _unbounded(value: Any) -> Space[Any]:
+    """The space of arrays like a value."""
+    if isinstance(value, Mapping):
+        return Dict({name: _unbounded(entry) for name, entry in value.items()})
+    array = np.asarray(value)
+    if np.issubdtype(array.dtype, np.floating):
+        return Box(-np.inf, np.inf, array.shape, array.dtype.type)
+    information = np.iinfo(array.dtype)
+    return Box(information.min, information.max, array.shape, array.dtype.type)
