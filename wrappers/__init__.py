@@ -1,7 +1,8 @@
 """Gymnasium wrappers that put a learned model between a policy and an env.
 
 Those here are for one env; ``wrappers.vector`` has their twins for Gymnasium's vector envs, ``wrappers.vec_env`` those
-for the ``VecEnv`` of Stable-Baselines3, under the same names, with one call of the model a step.
+for the ``VecEnv`` of Stable-Baselines3, under the same names, with one call of the model a step. Models compute in
+float32, whatever the env does. In worker processes, wrappers let torch use one thread.
 """
 
 from generative_policies.wrappers import vec_env, vector

@@ -26,10 +26,14 @@ class EpisodeRows:
     def __init__(self, num_envs: int, noise_dim: int) -> None:
         self.noise_dim = noise_dim
         self.starts = np.ones(num_envs, dtype=bool)
+        self._any_starts = True
         self.steps = np.zeros(num_envs, dtype=np.int64)
         self._seeds: list[int | None] = [None] * num_envs
         self._episodes = [0] * num_envs
         self._generators: list[np.random.Generator | None] = [None] * num_envs
+        # Noise of a step that was not taken yet; one that fails is tried again with the same.
+        self._noise = np.zeros((num_envs, noise_dim))
+        self._drawn = np.zeros(num_envs, dtype=bool)
 
     def begin(self, rows: NDArray[np.bool_], seeds: Sequence[int | None]) -> None:
         """Begin an episode in some rows.
@@ -39,7 +43,9 @@ class EpisodeRows:
             seeds: One a row; ``None`` where a row was reset without.
         """
         self.starts[rows] = True
+        self._any_starts = True
         self.steps[rows] = 0
+        self._drawn[rows] = False
         if not self.noise_dim:
             return
         for row in np.flatnonzero(rows).tolist():
@@ -49,7 +55,7 @@ class EpisodeRows:
             else:
                 self._seeds[row] = int(np.random.default_rng().integers(2**31)) if seed is None else int(seed)
                 self._episodes[row] = 0
-            self._generators[row] = episode_generator(int(self._seeds[row] or 0), self._episodes[row])
+            self._generators[row] = episode_generator(self._seeds[row] or 0, self._episodes[row])
 
     def noise(self, active: NDArray[np.bool_] | None) -> NDArray[np.float64] | None:
         """Draw ``(num_envs, noise_dim)``; rows that do not count get zeros and keep their place in the stream.
@@ -59,20 +65,25 @@ class EpisodeRows:
         """
         if not self.noise_dim:
             return None
-        rows = np.zeros((len(self.starts), self.noise_dim))
-        for row in range(len(rows)) if active is None else np.flatnonzero(active):
+        for row in np.flatnonzero(~self._drawn if active is None else active & ~self._drawn).tolist():
             generator = self._generators[row]
             assert generator is not None  # an episode has begun
-            rows[row] = generator.standard_normal(self.noise_dim)
-        return rows
+            self._noise[row] = generator.standard_normal(self.noise_dim)
+            self._drawn[row] = True
+        return self._noise.copy() if active is None else np.where(active[:, None], self._noise, 0.0)
 
     def step(self, active: NDArray[np.bool_] | None) -> None:
         """Count a step of some rows, ``None`` for all."""
         if active is None:
-            self.starts.fill(False)
+            if self._any_starts:
+                self.starts[:] = False
+                self._any_starts = False
             self.steps += 1
+            if self.noise_dim:
+                self._drawn.fill(False)
             return
         self.starts[active] = False
+        self._drawn[active] = False
         self.steps[active] += 1
 
 

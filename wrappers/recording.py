@@ -1,9 +1,11 @@
 """What stands in an env's spec for things that JSON does not know."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from gymnasium.spaces import Box
 
 
@@ -33,6 +35,9 @@ class InMemory(dict[str, Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> "InMemory":
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InMemory, (self.value, self["instruction"])  # not by its items
+
 
 def record_model(model: Any, save: str) -> Any:
     """Return what a spec records of a model: its path, one that holds in every folder, or the model in memory.
@@ -47,8 +52,25 @@ def record_model(model: Any, save: str) -> Any:
 
 
 def record_box(space: Any) -> Any:
-    """Return a Box as plain lists; anything else as it is."""
-    return {"low": space.low.tolist(), "high": space.high.tolist()} if isinstance(space, Box) else space
+    """Return a Box, or a mapping that stands for one, in plain lists and words; ``None`` as it is."""
+    box = as_box(space)
+    if not isinstance(box, Box):
+        return box
+    return {"low": box.low.tolist(), "high": box.high.tolist(), "dtype": np.dtype(box.dtype).name}
+
+
+def as_box(space: Any) -> Any:
+    """Return the Box of a mapping of its ``low``, ``high`` and ``dtype``; anything else as it is.
+
+    Raises:
+        ValueError: If a bound is missing, or a name is another.
+    """
+    if not isinstance(space, Mapping):
+        return space
+    if not {"low", "high"} <= set(space) <= {"low", "high", "dtype"}:
+        raise ValueError(f"a space is described by its low and high, and a dtype; got {sorted(space)}")
+    dtype: Any = np.dtype(space.get("dtype", "float32"))
+    return Box(np.asarray(space["low"], dtype=dtype), np.asarray(space["high"], dtype=dtype), dtype=dtype.type)
 
 
 def from_record(value: Any) -> Any:

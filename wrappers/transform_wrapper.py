@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from generative_policies.wrappers.episodes import EpisodeRows
-from generative_policies.wrappers.transforms import ActionTransform, map_rows
+from generative_policies.wrappers.transforms import ActionTransform, map_rows, take_row
 
 ALL = np.ones(1, dtype=bool)
 
@@ -24,6 +24,11 @@ class TransformWrapper(gymnasium.Wrapper[Any, NDArray[Any], Any, NDArray[Any]]):
 
     def __init__(self, env: gymnasium.Env[Any, NDArray[Any]], transform: ActionTransform) -> None:
         super().__init__(env)
+        inner: Any = env
+        while isinstance(inner, gymnasium.Wrapper):
+            if isinstance(inner, gymnasium.wrappers.Autoreset):
+                raise TypeError("an env that resets itself hides the ends of episodes: put Autoreset outside")
+            inner = inner.env
         one_thread_in_workers()
         self.transform = transform
         self.observation_space = transform.observation_space
@@ -53,19 +58,28 @@ class TransformWrapper(gymnasium.Wrapper[Any, NDArray[Any], Any, NDArray[Any]]):
         )
         observation, reward, terminated, truncated, info = self.env.step(targets[0])
         episodes.step(None)
-        info = {**info, "target_action": targets[0].copy(), **{name: rows[0] for name, rows in extra.items()}}
+        self.transform.commit()
+        # Where wrappers of this library are stacked, the innermost one knows what the env got.
+        info.setdefault("target_action", targets[0].copy())
+        for name, rows in extra.items():
+            info[name] = rows[0]
         return self._keep(observation), reward, terminated, truncated, info
 
     def _keep(self, observation: Any) -> Any:
         """Keep an observation for the next step, and return what the policy sees of it."""
         # The caller may change what it was given.
-        self._observations = map_rows(lambda values: np.array(values)[None], observation)
-        shown = self.transform.show(self._observations)
-        return observation if shown is self._observations else map_rows(lambda rows: rows[0], shown)
+        rows = observation[None].copy() if isinstance(observation, np.ndarray) else map_rows(_as_batch, observation)
+        self._observations = rows
+        shown = self.transform.show(rows)
+        return observation if shown is rows else take_row(shown, 0)
 
     def _describe(self, row: int) -> str:
         name = self.spec.id if self.spec is not None else repr(self.env)
         return f"{type(self).__name__} around {name} at step {self._episodes.steps[row]}"
+
+
+def _as_batch(values: Any) -> NDArray[Any]:
+    return np.array(values)[None]
 
 
 def one_thread_in_workers() -> None:

@@ -3,7 +3,9 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from math import isfinite
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Dict, Space
@@ -17,21 +19,13 @@ from generative_policies.data import pad_rows
 from generative_policies.inverse_dynamics import InverseDynamics
 from generative_policies.models.dimensions import check_dim
 from generative_policies.policies import load_policy
+from generative_policies.wrappers.recording import as_box
 
 Rows = NDArray[Any] | dict[str, NDArray[Any]]
 """A batch of observations: an array ``(batch, ...)``, or one an entry of a dictionary."""
 
 
-class Transformed(NamedTuple):
-    """What leaves a wrapper.
-
-    Attributes:
-        target_actions: ``(batch, action_dim)``, finite and inside the env's bounds.
-        info: Arrays ``(batch, ...)`` for ``info``, by name.
-    """
-
-    target_actions: NDArray[Any]
-    info: dict[str, NDArray[Any]]
+_sum = np.add.reduce  # without the detour through Python that ``ndarray.sum`` takes
 
 
 class ActionTransform(ABC):
@@ -55,6 +49,8 @@ class ActionTransform(ABC):
         self.target_action_space = action_space
         self.action_space = policy_action_space
         self.block = check_dim("block", block)
+        self._low, self._high = policy_action_space.low, policy_action_space.high
+        self._target_low, self._target_high = action_space.low, action_space.high
         self._middle = 0.5 * (policy_action_space.low + policy_action_space.high)
         self._target_middle = (0.5 * (action_space.low + action_space.high)).astype(action_space.dtype)
 
@@ -75,6 +71,9 @@ class ActionTransform(ABC):
         """Return what the policy sees of a batch of the env's observations."""
         return observations
 
+    def commit(self) -> None:  # noqa: B027  # most keep nothing
+        """Take the last answer as given: the envs have moved."""
+
     def __call__(
         self,
         observations: Rows,
@@ -83,7 +82,7 @@ class ActionTransform(ABC):
         starts: NDArray[np.bool_],
         active: NDArray[np.bool_] | None,
         describe: Callable[[int], str],
-    ) -> Transformed:
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         """Return the actions for the env.
 
         Args:
@@ -95,36 +94,52 @@ class ActionTransform(ABC):
                 get the middle of the action range, whatever they hold.
             describe: Names a row, for messages.
 
+        Returns:
+            Target actions ``(batch, action_dim)``, finite and inside the env's bounds, and arrays ``(batch, ...)`` for
+            ``info``, by name.
+
         Raises:
-            ValueError: If an action has another shape or is not finite, or the answer to it is not finite.
+            ValueError: If an action has another shape or is NaN, or the answer to it is. Infinity is outside of all
+                bounds, and clipped as other numbers are.
         """
-        actions = np.asarray(actions)
         batch, space, target = len(starts), self.action_space, self.target_action_space
         if actions.shape != (batch, *space.shape):
             raise ValueError(f"{describe(0)}: expected actions of shape {space.shape}, got shape {actions.shape[1:]}")
         if active is not None:
             actions = np.where(active[:, None], actions, self._middle)
-        if not np.isfinite(actions).all():
-            row = _first_bad_row(actions)
-            raise ValueError(f"{describe(row)}: expected a finite action, got {actions[row]}")
-        actions = np.minimum(np.maximum(actions, space.low), space.high)
-        answers, info = self.respond(
-            map_rows(self._pad, observations),
-            self._pad(actions),
-            None if noise is None else self._pad(noise),
-            starts,
-        )
+            # The last observation of an episode may be what ended it.
+            observations = map_rows(partial(_keep_rows, rows=active), observations)
+        actions = np.minimum(np.maximum(actions, self._low), self._high)
+        if not isfinite(_sum(actions, axis=None)):  # inside finite bounds, NaN alone is left
+            raise ValueError(f"{describe(_first_bad_row(actions))}: expected numbers as actions, got {actions}")
+        padded = self._pad(actions)
+        try:
+            answers, info = self.respond(
+                self._pad(observations) if isinstance(observations, np.ndarray) else map_rows(self._pad, observations),
+                padded,
+                None if noise is None else self._pad(noise),
+                starts,
+            )
+        except ValueError as error:
+            raise ValueError(f"{describe(_first_bad_observation(observations))}: {error}") from error
+        if answers.shape != (len(padded), *target.shape):
+            raise ValueError(
+                f"{describe(0)}: the model answered {len(padded)} rows with shape {answers.shape}, the env takes "
+                f"actions of shape {target.shape}"
+            )
         answers = answers[:batch]
         if active is not None:
             answers = np.where(active[:, None], answers, self._target_middle)
-        if not np.isfinite(answers).all():
-            row = _first_bad_row(answers)
+        targets = np.minimum(np.maximum(answers, self._target_low), self._target_high)
+        if not isfinite(_sum(targets, axis=None)):
+            row = _first_bad_row(targets)
             raise ValueError(f"{describe(row)}: the model answered {answers[row]}, which is no action")
-        targets = np.minimum(np.maximum(answers, target.low), target.high).astype(target.dtype, copy=False)
-        return Transformed(targets, {name: rows[:batch] for name, rows in info.items()})
+        if targets.dtype != target.dtype:
+            targets = targets.astype(target.dtype)
+        return targets, {name: rows[:batch] for name, rows in info.items()}
 
     def _pad(self, rows: NDArray[Any]) -> NDArray[Any]:
-        return pad_rows(rows, self.block)
+        return rows.repeat(self.block, axis=0) if len(rows) == 1 else pad_rows(rows, self.block)
 
 
 class Translation(ActionTransform):
@@ -211,6 +226,8 @@ class PlannedChange(ActionTransform):
             ]
             self.widths = [int(np.prod(observation_space[name].shape or ())) for name in self.entries]
         else:
+            if not np.issubdtype(observation_space.dtype, np.floating):
+                raise TypeError(f"changes are planned of observations in floating point, got {observation_space}")
             self.entries, self.widths = [], [model.next_obs_dim]
         size = sum(self.widths)
         center = np.zeros(size)
@@ -223,9 +240,9 @@ class PlannedChange(ActionTransform):
                 f"{', '.join(self.entries)} change in a step"
             )
         if absolute and statistics is not None:
-            center = statistics.mean.double().numpy()[:size]
+            center = statistics.mean.double().cpu().numpy()[:size]
         if spread is None and statistics is not None:
-            spread = statistics.std.double().numpy()[:size]
+            spread = statistics.std.double().cpu().numpy()[:size]
         scale = np.asarray(spread, dtype=np.float64)
         if scale.shape != (size,) or not (np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError(f"spread must be {size} positive numbers, got {spread}")
@@ -269,13 +286,15 @@ class Residual(ActionTransform):
             ("observations", observation_space, self.policy.observation_space),
             ("actions", target, self.policy.action_space),
         ):
-            if shapes(expected) != shapes(found):
+            # SB3's policies for images turn the channels of what they are given to the front.
+            if shapes(expected) != shapes(found) and shapes(expected) != _channels_last(shapes(found)):
                 raise ValueError(f"the policy's {name} have shape {shapes(found)}, the env's {shapes(expected)}")
         if not (np.isfinite(scale) and scale > 0):
             raise ValueError(f"scale must be positive and finite, got {scale}")
         half_range = 0.5 * (target.high.astype(np.float64) - target.low)
         self.reach = scale * half_range
         self.state: tuple[NDArray[Any], ...] | None = None
+        self._next_state: tuple[NDArray[Any], ...] | None = None
         super().__init__(observation_space, target, Box(-1.0, 1.0, target.shape, np.float32), block)
 
     def respond(
@@ -283,8 +302,12 @@ class Residual(ActionTransform):
     ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         """Add the correction; ``info`` holds the policy's own action."""
         starts = self._pad(starts)
-        own, self.state = self.policy.predict(observations, self.state, starts, deterministic=True)
+        own, self._next_state = self.policy.predict(observations, self.state, starts, deterministic=True)
         return own + self.reach * actions, {"policy_action": own}
+
+    def commit(self) -> None:
+        """Keep the policy's state."""
+        self.state = self._next_state
 
 
 class ObservationMap:
@@ -319,6 +342,9 @@ class ObservationMap:
             return _unbounded(self.function(observation_space.sample()))
         if not isinstance(observation_space, Box) or len(observation_space.shape) != 1:
             raise TypeError(f"entries are selected from a Box with one axis, got {observation_space}")
+        width = observation_space.shape[0]
+        if isinstance(self.index, slice) and self.index.stop is not None and not 0 < self.index.stop <= width:
+            raise ValueError(f"source_observation ends at entry {self.index.stop} of an observation with {width}")
         low, high = observation_space.low[self.index], observation_space.high[self.index]
         return Box(low, high, dtype=observation_space.dtype.type)
 
@@ -370,13 +396,6 @@ def bounded_box(name: str, space: Any) -> Box:
     return box
 
 
-def as_box(space: Any) -> Any:
-    """Return the Box of a mapping of its ``low`` and ``high``; anything else as it is."""
-    if not isinstance(space, Mapping):
-        return space
-    return Box(np.asarray(space["low"], dtype=np.float32), np.asarray(space["high"], dtype=np.float32))
-
-
 def shapes(space: Any) -> Any:
     """Return the shape of a space, or those of a dictionary's entries by name."""
     return {name: shapes(entry) for name, entry in space.items()} if isinstance(space, Dict) else space.shape
@@ -410,6 +429,22 @@ def _check_observations(model: Any, name: str, observation_space: Space[Any]) ->
             raise ValueError(f"the {name} does not take what the env observes, {observation_space}: {error}") from error
 
 
+def _channels_last(shape: Any) -> Any:
+    return (*shape[1:], shape[0]) if isinstance(shape, tuple) and len(shape) == 3 else shape
+
+
+def _keep_rows(values: NDArray[Any], rows: NDArray[np.bool_]) -> NDArray[Any]:
+    """The given rows as they are, zeros elsewhere."""
+    return np.where(rows.reshape(-1, *[1] * (values.ndim - 1)), values, np.zeros((), values.dtype))
+
+
+def _first_bad_observation(observations: Rows) -> int:
+    """The first row that is not finite; 0 where it is not the observation's fault."""
+    arrays = observations.values() if isinstance(observations, dict) else [observations]
+    bad = [~np.isfinite(values.reshape(len(values), -1)).all(axis=1) for values in arrays]
+    return int(np.argmax(np.any(bad, axis=0)))
+
+
 def _first_bad_row(rows: NDArray[Any]) -> int:
     return int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
 
@@ -421,5 +456,7 @@ def _unbounded(value: Any) -> Space[Any]:
     array = np.asarray(value)
     if np.issubdtype(array.dtype, np.floating):
         return Box(-np.inf, np.inf, array.shape, array.dtype.type)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"source_observation must give arrays of numbers, got {array.dtype}")
     information = np.iinfo(array.dtype)
     return Box(information.min, information.max, array.shape, array.dtype.type)

@@ -1,13 +1,22 @@
 """What every action translator offers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.arrays import ArrayT, as_caller, as_rows, check_rows, evaluating, parameter_like
+from generative_policies.models.arrays import (
+    ArrayT,
+    as_caller,
+    as_rows,
+    check_rows,
+    evaluating,
+    parameter_like,
+    rows_are_checked,
+)
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
 from generative_policies.models.normalizer import Normalizer
@@ -126,9 +135,11 @@ class ActionTranslator(nn.Module, ABC):
         Raises:
             ValueError: If a shape, the number of rows or an entry is wrong.
         """
-        like = parameter_like(self)
         inputs = self.observation_encoder.check(obs, "obs")
         batch = len(inputs[0])
+        if rows_are_checked() and batch == len(source_actions):
+            return inputs
+        like = parameter_like(self)
         check_rows("source_actions", source_actions, (self.source_action_dim,), batch, like)
         if target_actions is not None:
             check_rows("target_actions", target_actions, (self.action_dim,), batch, like)
@@ -149,9 +160,9 @@ class ActionTranslator(nn.Module, ABC):
         obs_rows = self.observation_encoder.rows(obs, "obs")
         source_rows = as_rows("source_actions", source_actions, (self.source_action_dim,), like)
         noise_rows = None if noise is None else as_rows("noise", noise, (self.noise_dim,), like)
-        with evaluating(self):
+        with evaluating(self, rows_are_checked=True):
             rows = translate(
-                obs_rows if isinstance(obs, Mapping | tuple) else obs_rows[0], source_rows, noise=noise_rows
+                obs_rows[0] if isinstance(obs, np.ndarray | Tensor) else obs_rows, source_rows, noise=noise_rows
             )
         return as_caller(rows, source_actions, single=source_actions.ndim == 1)
 

@@ -33,6 +33,8 @@ def pad_rows(rows: NDArray[Any], block: int = 16) -> NDArray[Any]:
     missing = -len(rows) % block
     if not missing:
         return rows
+    if len(rows) == 1:
+        return rows.repeat(block, axis=0)
     padded = np.empty((len(rows) + missing, *rows.shape[1:]), rows.dtype)
     padded[: len(rows)] = rows
     padded[len(rows) :] = rows[-1]

@@ -1,8 +1,7 @@
 """The boundary of every model: a caller's arrays in, checked rows inside, the caller's kind of array out."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -12,6 +11,9 @@ from torch import Tensor, nn
 
 Array = NDArray[Any] | Tensor
 ArrayT = TypeVar("ArrayT", bound=Array)
+
+# Converting in numpy is faster than in torch, for the few rows that a model meets in an episode.
+NUMPY_DTYPES: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 def check_rows(
@@ -41,12 +43,24 @@ def check_rows(
     expected = ("batch" if batch is None else batch, *feature_shape)
     if value.ndim != len(expected) or value.shape[1:] != feature_shape or (batch is not None and len(value) != batch):
         raise ValueError(f"{name} must have shape {readable_shape(expected)}, got {tuple(value.shape)}")
+    if _shell.rows_are_checked:
+        return
     if like is not None and (value.device != like.device or (value.is_floating_point() and value.dtype != like.dtype)):
         raise ValueError(
             f"{name} must be {like.dtype} on {like.device} as the model is, got {value.dtype} on {value.device}; "
             f"convert it with .to(...), or use predict"
         )
-    if not _is_finite(value):
+    check_finite(name, value)
+
+
+def check_finite(name: str, value: Tensor) -> None:
+    """Check that a tensor holds neither NaN nor infinity.
+
+    Raises:
+        ValueError: If it does.
+    """
+    # Both survive a sum, which is one pass instead of two; a sum of large numbers may overflow.
+    if not math.isfinite(value.sum().item()) and not torch.isfinite(value).all():
         raise ValueError(f"{name} must be finite, got NaN or infinite entries; shape {tuple(value.shape)}")
 
 
@@ -76,10 +90,19 @@ def as_rows(name: str, value: Array, feature_shape: tuple[int, ...], like: Tenso
             f"{name} must have shape {readable_shape(feature_shape)} or {batched}, got {tuple(value.shape)}"
         )
     # A copy always: a read-only array is no tensor, and a model may work in place.
-    rows = torch.as_tensor(np.array(value, order="C")) if isinstance(value, np.ndarray) else value.detach().clone()
-    rows = rows.to(device=like.device, dtype=like.dtype)
+    if isinstance(value, np.ndarray):
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+            own = value.astype(NUMPY_DTYPES.get(like.dtype, value.dtype), order="C")
+        finite = like.dtype in NUMPY_DTYPES and bool(np.isfinite(own).all())
+        rows = torch.from_numpy(own)
+    else:
+        rows = value.detach().clone()
+        finite = False  # not known
+    if rows.dtype != like.dtype or rows.device != like.device:
+        rows = rows.to(device=like.device, dtype=like.dtype)
     rows = rows.unsqueeze(0) if value.ndim == len(feature_shape) else rows
-    check_rows(name, rows, feature_shape)
+    if not finite:
+        check_finite(name, rows)
     return rows
 
 
@@ -118,12 +141,16 @@ def same_batch(**rows: Tensor) -> int:
 def parameter_like(module: nn.Module) -> Tensor:
     """Return a parameter or buffer of the module, whose device and dtype its inputs must take."""
     # This runs several times in each call of a model, and module.parameters() takes ten times as long.
-    for submodule in _submodules(module):
+    submodules = _submodules(module)
+    for submodule in submodules:
         for parameter in submodule._parameters.values():
             if parameter is not None:
                 return parameter
-    first = next(module.buffers(), None)
-    return torch.zeros(()) if first is None else first
+    for submodule in submodules:
+        for buffer in submodule._buffers.values():
+            if buffer is not None:
+                return buffer
+    return torch.zeros(())
 
 
 def standard_normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -134,31 +161,54 @@ def standard_normal(shape: tuple[int, ...], like: Tensor, generator: torch.Gener
     return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode without gradients, and restore each submodule's own mode afterwards."""
-    training = [submodule for submodule in _submodules(module) if submodule.training]
-    for submodule in training:
-        object.__setattr__(submodule, "training", False)  # torch's own looks for parameters first
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for submodule in training:
-            object.__setattr__(submodule, "training", True)
+class evaluating:  # noqa: N801  # used as a function, like torch.no_grad
+    """Put a module into evaluation mode without gradients, and restore each submodule's own mode afterwards.
+
+    Args:
+        module: Any module.
+        rows_are_checked: Whether all arrays went through ``as_rows``, so that inside ``check_rows`` looks at shapes
+            alone.
+    """
+
+    def __init__(self, module: nn.Module, *, rows_are_checked: bool = False) -> None:
+        self._training = [submodule for submodule in _submodules(module) if submodule.training]
+        self._rows_are_checked = rows_are_checked
+        self._no_grad = torch.no_grad()
+
+    def __enter__(self) -> None:
+        for submodule in self._training:
+            submodule.training = False
+        self._outside, _shell.rows_are_checked = _shell.rows_are_checked, self._rows_are_checked
+        self._no_grad.__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        self._no_grad.__exit__(None, None, None)
+        _shell.rows_are_checked = self._outside
+        for submodule in self._training:
+            submodule.training = True
 
 
-def _is_finite(value: Tensor) -> bool:
-    # NaN and infinity survive a sum, which is one pass instead of two; a sum of large numbers may overflow.
-    return math.isfinite(value.sum().item()) or bool(torch.isfinite(value).all())
+class _Shell(threading.local):
+    """What the shell around a model's functions knows of their arguments."""
+
+    rows_are_checked = False
 
 
-def _submodules(module: nn.Module) -> Iterator[nn.Module]:
+_shell = _Shell()
+
+
+def rows_are_checked() -> bool:
+    """Return whether this code runs inside of a shell that has checked the rows."""
+    return _shell.rows_are_checked
+
+
+def _submodules(module: nn.Module) -> list[nn.Module]:
     """The module and all below it, as ``module.modules()`` gives them in ten times the time; shared ones come twice."""
-    yield module
-    for child in module._modules.values():
-        if child is not None:
-            yield from _submodules(child)
+    found = [module]
+    for submodule in found:  # grows on the way
+        if submodule._modules:
+            found += [child for child in submodule._modules.values() if child is not None]
+    return found
 
 
 def readable_shape(shape: tuple[int | str, ...]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.arrays import Array, as_rows, check_rows, parameter_like, same_batch
+from generative_policies.models.arrays import Array, as_rows, check_rows, parameter_like, rows_are_checked, same_batch
 from generative_policies.models.normalizer import Normalizer
 
 # What a caller passes as condition: one array, one an input of the encoder, or a mapping where it takes names.
@@ -46,6 +46,8 @@ class Encoder(nn.Module, ABC):
             ValueError: If the number of inputs, a shape or an entry is wrong.
         """
         inputs = self.inputs(condition, name)
+        if len(inputs) == 1:
+            return (as_rows(self.input_name(0, name), inputs[0], self.input_shapes[0], self.input_like(0)),)
         rows = [
             as_rows(self.input_name(k, name), value, shape, self.input_like(k))
             for k, (value, shape) in enumerate(zip(inputs, self.input_shapes, strict=True))
@@ -63,6 +65,8 @@ class Encoder(nn.Module, ABC):
             ValueError: If the number of inputs, a shape or an entry is wrong.
         """
         inputs = self.inputs(condition, name)
+        if rows_are_checked():
+            return inputs  # type: ignore[return-value]  # tensors, as the shell made them
         like = parameter_like(self)
         tensors: list[Tensor] = []
         for k, (value, shape) in enumerate(zip(inputs, self.input_shapes, strict=True)):

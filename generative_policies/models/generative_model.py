@@ -242,7 +242,7 @@ class GenerativeModel(nn.Module, ABC):
             single = False
             inputs = inputs and tuple(x.expand(batch_size, *x.shape[1:]) for x in inputs)
             source_rows = None if source_rows is None else source_rows.expand(batch_size, *source_shape)
-        with evaluating(self):
+        with evaluating(self, rows_are_checked=True):
             samples = self.sample(
                 batch_size,
                 condition if inputs is None else inputs,

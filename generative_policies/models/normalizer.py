@@ -54,8 +54,10 @@ class Normalizer(nn.Module):
 
     def normalize(self, x: Tensor) -> Tensor:
         """Map raw units ``(..., dim)`` to standard ones."""
-        return (x - self.mean) / self.std
+        buffers = self._buffers  # an attribute of a module takes as long to find as a difference to compute
+        return (x - buffers["mean"]) / buffers["std"]  # type: ignore[operator]  # neither is None
 
     def denormalize(self, x: Tensor) -> Tensor:
         """Map standard units ``(..., dim)`` to raw ones."""
-        return x * self.std + self.mean
+        buffers = self._buffers
+        return x * buffers["std"] + buffers["mean"]  # type: ignore[operator]  # neither is None

@@ -10,12 +10,12 @@ RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
 
 
 def test_the_quick_form_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kept = main(Settings(num_envs=(1, 2), env_steps=40, repeats=2, hidden_width=16, output=tmp_path))
+    kept = main(Settings(num_envs=(1, 2), env_steps=40, repeats=2, hidden_widths=(16,), output=tmp_path))
     report = json.loads((tmp_path / "wrappers.json").read_text())
     rates = report["rates"]["2"]
-    assert list(rates) == ["bare", "mlp", "flow, four steps"] and all(len(values) == 2 for values in rates.values())
-    assert report["ratios"]["2"]["mlp"] == pytest.approx(np.median(rates["mlp"]) / np.median(rates["bare"]))
-    assert kept == report["kept"] == (report["overhead"] <= LARGEST_OVERHEAD)
+    assert list(rates) == ["bare", "mlp, 16", "flow, 16"] and all(len(values) == 2 for values in rates.values())
+    assert report["ratios"]["2"]["mlp, 16"] == pytest.approx(np.median(rates["mlp, 16"]) / np.median(rates["bare"]))
+    assert kept is report["kept"] is False  # sixteen envs were not measured
     assert (tmp_path / "wrappers.md").read_text() in capsys.readouterr().out
 
 
@@ -31,6 +31,8 @@ def test_committed_results_keep_the_bounds() -> None:
     assert report["command"].startswith("python -m benchmarks.wrappers")
     assert report["settings"]["env"] == "HalfCheetah-v5"
     rates = report["rates"]["16"]
-    assert np.median(rates["mlp"]) / np.median(rates["bare"]) >= LEAST_RATIO
+    assert np.median(rates["mlp, 32"]) / np.median(rates["bare"]) >= LEAST_RATIO
     times = {name: np.array(values) for name, values in report["microseconds"].items()}
-    assert np.median(times["wrapped step"] - times["bare step"] - times["predict"]) <= LARGEST_OVERHEAD
+    clocks = np.median(times["wrapped step"] - times["env"] - times["predict"]) - report["overhead"]
+    assert 0 < clocks < 3
+    assert report["kept"] == (report["overhead"] <= LARGEST_OVERHEAD)

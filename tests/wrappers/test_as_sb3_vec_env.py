@@ -164,3 +164,80 @@ def test_other_things_are_refused() -> None:
     envs.metadata = {}
     with pytest.raises(ValueError, match="autoreset mode"):
         as_sb3_vec_env(envs)
+
+
+class Counting(gymnasium.Env[Any, Any]):
+    """Ends after as many steps as it was told."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.count, self.options = 0, options
+        return np.zeros(1), {}
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        over = self.count == self.length
+        return np.full(1, float(self.count)), 1.0, over, over, {}
+
+
+def test_an_end_at_the_time_limit_is_an_end() -> None:
+    venv = as_sb3_vec_env(SyncVectorEnv([lambda: Counting(1)]))
+    venv.reset()
+    _, _, dones, infos = venv.step(np.zeros((1, 1), np.float32))
+    assert dones.all() and infos[0]["TimeLimit.truncated"] is False
+
+
+def test_vector_envs_of_one_piece_need_the_mode_that_needs_no_mask() -> None:
+    with pytest.raises(ValueError, match="SAME_STEP"):
+        as_sb3_vec_env(gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="vector_entry_point"))
+    one_piece = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    envs = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="vector_entry_point")
+    envs.metadata = {**envs.metadata, **one_piece}
+    venv = as_sb3_vec_env(envs)
+    assert venv.reset().shape == (3, 4)  # seeds come as it takes them
+    venv.seed(3)
+    assert venv.reset().shape == (3, 4)
+
+
+def test_statistics_of_gymnasium_need_same_step_and_are_kept_there() -> None:
+    makes = [lambda n=n: Counting(n) for n in (2, 3)]  # type: ignore[misc]
+    for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED):
+        envs = gymnasium.wrappers.vector.RecordEpisodeStatistics(SyncVectorEnv(makes, autoreset_mode=mode))
+        with pytest.raises(ValueError, match=r"RecordEpisodeStatistics takes no reset of some envs.*VecMonitor"):
+            as_sb3_vec_env(envs)
+    envs = gymnasium.wrappers.vector.RecordEpisodeStatistics(
+        SyncVectorEnv(makes, autoreset_mode=AutoresetMode.SAME_STEP)
+    )
+    venv = as_sb3_vec_env(envs)
+    venv.reset()
+    lengths: list[list[int]] = [[], []]
+    for _ in range(7):
+        for row, info in enumerate(venv.step(np.zeros((2, 1), np.float32))[3]):
+            if "terminal_observation" in info:
+                lengths[row].append(int(info["episode"]["l"]))
+    assert lengths == [[2, 2, 2], [3, 3]]
+
+
+def test_options_reach_the_envs_once_and_must_be_the_same() -> None:
+    envs = SyncVectorEnv([lambda: Counting(2)] * 2)
+    venv = as_sb3_vec_env(envs)
+    venv.set_options({"x": 1})
+    venv.reset()
+    assert [env.unwrapped.options for env in envs.envs] == [{"x": 1}] * 2  # type: ignore[attr-defined]
+    venv.reset()
+    assert [env.unwrapped.options for env in envs.envs] == [None] * 2  # type: ignore[attr-defined]
+    venv.set_options([{"x": 1}, {"x": 2}])
+    with pytest.raises(ValueError, match="one dictionary of options"):
+        venv.reset()
+
+
+def test_an_attribute_may_be_set_on_one_env_alone() -> None:
+    envs = SyncVectorEnv([lambda: Counting(2)] * 2)
+    venv = as_sb3_vec_env(envs)
+    venv.set_attr("fresh", 1, indices=0)
+    assert envs.envs[0].get_wrapper_attr("fresh") == 1 and not envs.envs[1].has_wrapper_attr("fresh")

@@ -1,6 +1,8 @@
 """The wrappers under the checks, trainers and process pools of Gymnasium, SB3 and rl-zoo3."""
 
+import copy
 import importlib
+import pickle
 import warnings
 from functools import partial
 from pathlib import Path
@@ -298,3 +300,46 @@ def test_policies_by_path_are_loaded_without_pickles(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "policy").iterdir()) == ["config.json", "model.safetensors"]
     env.reset(seed=0)
     assert env.step(np.zeros(3, np.float32))[4]["policy_action"].shape == (3,)
+
+
+def test_the_check_sees_answers_of_another_shape() -> None:
+    translator = Function(lambda obs, source: source[:, :1], (3, 11, 3))
+    with warnings.catch_warnings(), pytest.raises(ValueError, match=r"answered 16 rows with shape \(16, 1\)"):
+        warnings.simplefilter("ignore")
+        check_wrapper(lambda: ActionTranslationWrapper(gymnasium.make("Hopper-v5"), translator))
+
+
+def test_specs_with_models_in_memory_can_be_pickled_and_copied() -> None:
+    translator = MlpActionTranslator(3, 11)
+    spec = ActionTranslationWrapper(gymnasium.make("Hopper-v5"), translator).spec
+    assert spec is not None
+    for other in (pickle.loads(pickle.dumps(spec)), copy.copy(spec), copy.deepcopy(spec)):
+        assert gymnasium.make(other).get_wrapper_attr("translator").action_dim == 3
+
+
+def test_a_space_keeps_its_dtype_in_the_spec(tmp_path: Path) -> None:
+    save(MlpActionTranslator(3, 11, source_action_dim=2), tmp_path / "translator")
+    space = gymnasium.spaces.Box(-0.1, 0.2, (2,), np.float64)
+    env = ActionTranslationWrapper(gymnasium.make("Hopper-v5"), tmp_path / "translator", space)
+    assert env.spec is not None
+    rebuilt = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert rebuilt.action_space == env.action_space == space
+    arrays: Any = {"low": np.full(2, -1.0), "high": np.full(2, 1.0)}
+    described = ActionTranslationWrapper(gymnasium.make("Hopper-v5"), tmp_path / "translator", arrays)
+    assert described.spec is not None and "float32" in described.spec.to_json()
+    with pytest.raises(ValueError, match="low and high"):
+        ActionTranslationWrapper(gymnasium.make("Hopper-v5"), tmp_path / "translator", {"low": [0.0, 0.0]})
+
+
+def test_what_hides_ends_or_selects_nothing_is_refused() -> None:
+    with pytest.raises(TypeError, match="Autoreset"):
+        ActionTranslationWrapper(gymnasium.wrappers.Autoreset(gymnasium.make("Hopper-v5")), MlpActionTranslator(3, 11))
+    for width in (0, 99):
+        env = gymnasium.make("Hopper-v5")
+        env.unwrapped.width = width  # type: ignore[attr-defined]
+        with pytest.raises(ValueError, match=f"ends at entry {width} of an observation with 11"):
+            ActionTranslationWrapper(env, MlpActionTranslator(3, 11), source_observation="width")
+    with pytest.raises(TypeError, match="arrays of numbers"):
+        ActionTranslationWrapper(
+            gymnasium.make("Hopper-v5"), MlpActionTranslator(3, 11), source_observation=lambda o: o > 0
+        )

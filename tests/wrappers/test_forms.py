@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -14,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from generative_policies import wrappers
 from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.models import DictObservationEncoder
-from generative_policies.wrappers import vec_env, vector
+from generative_policies.wrappers import as_sb3_vec_env, vec_env, vector
 from tests.wrappers.helpers import (
     AsDictionary,
     Function,
@@ -248,7 +249,7 @@ def test_in_next_step_mode_the_action_after_the_end_may_be_anything() -> None:
 def test_nan_names_wrapper_env_row_and_step_and_no_env_has_moved(form: str) -> None:
     recorders = [Recorder(), Recorder()]
     bad = [False]
-    translator = Function(lambda obs, source: source / (source != 0.5) if bad[0] else source)
+    translator = Function(lambda obs, source: source + 0 * torch.log(source - 0.6) if bad[0] else source)
     makes = [lambda k=k: recorders[k] for k in range(2)]  # type: ignore[misc]
     env: Any
     if form == "vector":
@@ -334,3 +335,120 @@ def test_dictionaries_in_all_forms() -> None:
     venv.seed(0)
     venv.reset()
     assert [venv.step(np.full((2, 3), 0.3, np.float32))[3][1]["target_action"].tolist() for _ in range(4)] == expected
+
+
+def seeded(venv: Any) -> list[list[float]]:
+    venv.reset()
+    return [venv.step(np.zeros((2, 3), np.float32))[3][0]["target_action"].tolist() for _ in range(3)]
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_seeds_given_before_wrapping_count_once(adapted: bool) -> None:
+    def venv() -> Any:
+        return as_sb3_vec_env(SyncVectorEnv([hopper] * 2)) if adapted else DummyVecEnv([hopper] * 2)
+
+    runs = []
+    for _ in range(2):
+        inner = venv()
+        inner.seed(5)
+        wrapped_venv = vec_env.ActionTranslationWrapper(inner, flow(3, 11))
+        runs.append([seeded(wrapped_venv), seeded(wrapped_venv)])
+    assert runs[0] == runs[1]
+    assert runs[0][0] != runs[0][1]  # a reset without a seed goes on to another episode
+    expected = alone(wrappers.ActionTranslationWrapper(hopper(), flow(3, 11)), 5, 1)  # other actions, the same noise
+    assert len(expected[0][0]) == 3
+
+
+class Exploding(gymnasium.Env[Any, Any]):
+    """Ends after two steps with an observation that is not finite."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.count = 0
+        return np.zeros(2), {}
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        over = self.count == 2
+        return np.full(2, np.inf if over else self.count), 0.0, over, False, {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_episode_may_end_with_an_observation_that_is_not_finite(mode: AutoresetMode) -> None:
+    envs = vector.ActionTranslationWrapper(
+        SyncVectorEnv([Exploding] * 2, autoreset_mode=mode), MlpActionTranslator(2, 2)
+    )
+    envs.reset(seed=0)
+    for _ in range(5):
+        _, _, terminations, _, _ = envs.step(np.full((2, 2), 0.5, np.float32))
+        if mode == AutoresetMode.DISABLED and terminations.any():
+            envs.reset(options={"reset_mask": terminations})
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,)])
+def test_an_answer_of_another_shape_is_refused_before_any_env_moves(shape: tuple[int, ...]) -> None:
+    recorders = [Recorder(), Recorder()]
+    makes = [lambda k=k: recorders[k] for k in range(2)]  # type: ignore[misc]
+    translator = Function(lambda obs, source: torch.zeros(len(source), *shape))
+    envs = vector.ActionTranslationWrapper(SyncVectorEnv(makes), translator)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=rf"answered 16 rows with shape \(16, {shape[0]}\).*shape \(2,\)"):
+        envs.step(np.zeros((2, 2), np.float32))
+    assert not recorders[0].actions and not recorders[1].actions
+
+
+def test_a_refused_action_of_one_env_does_not_change_the_noise_of_another() -> None:
+    def run(fail: bool) -> list[list[float]]:
+        envs = vector.ActionTranslationWrapper(SyncVectorEnv([hopper] * 2), flow(3, 11))
+        envs.reset(seed=0)
+        told = []
+        for step in range(4):
+            if fail and step == 2:
+                with pytest.raises(ValueError, match="env 1"):
+                    envs.step(np.array([[0, 0, 0], [0, np.nan, 0]], np.float32))
+            told.append(envs.step(np.zeros((2, 3), np.float32))[4]["target_action"][0].tolist())
+        return told
+
+    assert run(True) == run(False)
+
+
+@pytest.mark.parametrize("form", ["scalar", "vector", "VecEnv"])
+def test_stacked_wrappers_tell_what_the_env_got(form: str) -> None:
+    mirror = Function(lambda obs, source: -source)
+    correcting = PPO("MlpPolicy", Recorder(), policy_kwargs={"net_arch": [16]}, seed=0, device="cpu").policy
+    recorder = Recorder()
+    env: Any
+    if form == "scalar":
+        env = wrappers.ResidualActionWrapper(wrappers.ActionTranslationWrapper(recorder, mirror), correcting)
+        env.reset(seed=0)
+        info = env.step(np.ones(2, np.float32))[4]
+        told = {name: info[name] for name in ("target_action", "source_action", "policy_action")}
+    elif form == "vector":
+        env = vector.ActionTranslationWrapper(SyncVectorEnv([lambda: recorder]), mirror)
+        env = vector.ResidualActionWrapper(env, correcting)
+        env.reset(seed=0)
+        info = env.step(np.ones((1, 2), np.float32))[4]
+        told = {name: info[name][0] for name in ("target_action", "source_action", "policy_action")}
+    else:
+        env = vec_env.ActionTranslationWrapper(DummyVecEnv([lambda: recorder]), mirror)
+        env = vec_env.ResidualActionWrapper(env, correcting)
+        env.reset()
+        told = env.step(np.ones((1, 2), np.float32))[3][0]
+    assert told["target_action"].tolist() == recorder.actions[0].tolist()
+    assert np.allclose(told["target_action"], -told["source_action"])
+    assert np.allclose(told["source_action"], told["policy_action"] + [0.1, 0.25], atol=1e-6)
+
+
+def test_observations_are_kept_apart_from_what_others_write_into() -> None:
+    translator = Function(lambda obs, source: obs[:, :2] / 100)
+    envs = vector.ActionTranslationWrapper(SyncVectorEnv([Recorder] * 2, copy=False), translator)
+    observations, _ = envs.reset(seed=0)
+    observations *= 0
+    info = envs.step(np.zeros((2, 2), np.float32))[4]
+    assert info["target_action"].tolist() == [[1, 0], [1, 0]]
+    venv = vec_env.ActionTranslationWrapper(DummyVecEnv([Recorder] * 2), translator)
+    shown = venv.reset()
+    shown *= 0  # type: ignore[operator]
+    assert [info["target_action"].tolist() for info in venv.step(np.zeros((2, 2), np.float32))[3]] == [[1, 0], [1, 0]]

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
+import gymnasium.wrappers.vector
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
@@ -22,11 +23,12 @@ def as_sb3_vec_env(env: "VectorEnv[Any, Any, Any]") -> VecEnv:
 
     Args:
         env: A vector env, wrapped or not, that tells its autoreset mode in ``metadata``. In the modes NEXT_STEP and
-            DISABLED its ``reset`` must know ``options["reset_mask"]``, as Gymnasium's own do.
+            DISABLED it must be a ``SyncVectorEnv`` or an ``AsyncVectorEnv``, which know the mask, and no wrapper of it
+            may keep statistics; SB3's ``VecMonitor`` and ``VecNormalize`` around the result do.
 
     Raises:
         TypeError: If it is no vector env of Gymnasium.
-        ValueError: If the autoreset mode is not told.
+        ValueError: If the autoreset mode is not told, or needs a mask that env or wrappers do not take.
 
     Example:
         >>> from stable_baselines3 import PPO
@@ -45,6 +47,8 @@ class _VectorEnvAdapter(VecEnv):
         mode = env.metadata.get("autoreset_mode")
         if not isinstance(mode, AutoresetMode):
             raise ValueError(f"{env} must tell its autoreset mode in metadata['autoreset_mode'], got {mode!r}")
+        if mode != AutoresetMode.SAME_STEP:
+            _check_masks(env)
         self.env = env
         self.mode = mode
         self.actions: NDArray[Any] | None = None
@@ -54,8 +58,12 @@ class _VectorEnvAdapter(VecEnv):
         self.metadata = env.metadata
 
     def reset(self) -> Any:  # VecEnvObs
-        options = self._options[0] if any(self._options) else None
-        observations, info = self.env.reset(seed=self._seeds, options=options)  # type: ignore[arg-type]  # a list, too
+        if any(options != self._options[0] for options in self._options):
+            raise ValueError(f"Gymnasium's vector envs take one dictionary of options for all, got {self._options}")
+        seeds: Any = self._seeds
+        if seeds[0] is None or seeds == [seeds[0] + row for row in range(self.num_envs)]:
+            seeds = seeds[0]  # which not all vector envs take as a list
+        observations, info = self.env.reset(seed=seeds, options=self._options[0] or None)
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = [_row_info(info, row) for row in range(self.num_envs)]
@@ -74,13 +82,15 @@ class _VectorEnvAdapter(VecEnv):
             for row in ended:
                 # What is there beside the last info belongs to the reset.
                 final, last = infos[row].pop("final_info", {}), infos[row].pop("final_obs")
+                # But for what RecordEpisodeStatistics says of the whole episode.
+                statistics = {"episode": infos[row].pop("episode")} if "episode" in infos[row] else {}
                 self.reset_infos[row] = infos[row]
-                infos[row] = {**final, "terminal_observation": last}
+                infos[row] = {**final, **statistics, "terminal_observation": last}
         elif len(ended):
             for row in ended:
                 infos[row]["terminal_observation"] = take_row(observations, row)
             beginnings, reset_info = self.env.reset(options={"reset_mask": dones.copy()})
-            observations = _owned(beginnings)
+            observations = _owned(beginnings)  # those of the others are as they were
             for row in ended:
                 self.reset_infos[row] = _row_info(reset_info, row)
         for row, row_info in enumerate(infos):
@@ -100,13 +110,13 @@ class _VectorEnvAdapter(VecEnv):
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         rows = self._rows(indices)
         base: Any = self.env.unwrapped
-        if len(rows) == self.num_envs:
+        if len(set(rows)) == self.num_envs:
             base.set_attr(attr_name, [value] * self.num_envs)
-            return
-        values = list(base.get_attr(attr_name))
-        for row in rows:
-            values[row] = value
-        base.set_attr(attr_name, values)
+        elif hasattr(base, "envs"):
+            for row in rows:
+                base.envs[row].set_wrapper_attr(attr_name, value)
+        else:
+            raise NotImplementedError(f"{base} sets an attribute of all its envs or of none; pass indices=None")
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         rows = self._rows(indices)
@@ -134,6 +144,24 @@ class _VectorEnvAdapter(VecEnv):
     def _rows(self, indices: VecEnvIndices) -> list[int]:
         chosen: Iterable[int] = self._get_indices(indices)
         return [int(row) for row in chosen]
+
+
+def _check_masks(env: Any) -> None:
+    """Check that some rows of a vector env can be reset."""
+    keeping = (
+        gymnasium.wrappers.vector.RecordEpisodeStatistics,
+        gymnasium.wrappers.vector.NormalizeObservation,
+        gymnasium.wrappers.vector.NormalizeReward,
+    )
+    advice = "make it with autoreset_mode=SAME_STEP"
+    while isinstance(env, VectorWrapper):
+        if isinstance(env, keeping):
+            raise ValueError(
+                f"{type(env).__name__} takes no reset of some envs: {advice}, or use VecMonitor or VecNormalize of SB3"
+            )
+        env = env.env
+    if not isinstance(env, SyncVectorEnv | AsyncVectorEnv):
+        raise ValueError(f"{env} may not know how to reset some of its envs: {advice}")
 
 
 def _row_info(info: dict[str, Any], row: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the wrappers around the ``VecEnv`` of Stable-Baselines3 share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,21 +27,16 @@ class TransformVecEnvWrapper(VecEnvWrapper):
         self.transform = transform
         self._episodes = EpisodeRows(venv.num_envs, transform.noise_dim)
         self._all = np.ones(venv.num_envs, dtype=bool)
-        self._next_seeds = row_seeds(None, venv.num_envs)
+        self._name = _name(venv)
         self._observations: Any = None
         self._told: dict[str, NDArray[Any]] = {}
 
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seed the next reset: env i takes ``seed + i``."""
-        seeds = self.venv.seed(seed)
-        self._next_seeds = list(seeds)
-        return seeds
-
     def reset(self) -> Any:  # VecEnvObs
         """Reset all envs."""
+        # Those of ``seed``, whether it was called before or after wrapping; the reset forgets them.
+        seeds = list(self.venv.unwrapped._seeds)
         observations = self.venv.reset()
-        self._episodes.begin(self._all, self._next_seeds)
-        self._next_seeds = row_seeds(None, self.num_envs)
+        self._episodes.begin(self._all, seeds)
         return self._keep(observations)
 
     def step_async(self, actions: NDArray[Any]) -> None:
@@ -56,21 +51,25 @@ class TransformVecEnvWrapper(VecEnvWrapper):
             raise RuntimeError("call reset before step: the model needs the observations")
         episodes = self._episodes
         targets, extra = self.transform(
-            self._observations, actions, episodes.noise(None), episodes.starts, None, self._describe
+            self._observations, np.asarray(actions), episodes.noise(None), episodes.starts, None, self._describe
         )
-        episodes.step(None)
         self._told = {"target_action": targets.copy(), **extra}
         self.venv.step_async(targets)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Wait for the envs; ``terminal_observation`` is in the policy's form, as observations are."""
         observations, rewards, dones, infos = self.venv.step_wait()
+        self._episodes.step(None)
+        self.transform.commit()
         for row, info in enumerate(infos):
-            info.update({name: rows[row] for name, rows in self._told.items()})
+            # Where wrappers of this library are stacked, the innermost one knows what the env got.
+            innermost = {"target_action": info["target_action"]} if "target_action" in info else {}
+            info.update({name: rows[row] for name, rows in self._told.items()} | innermost)
             if "terminal_observation" in info:
                 batch = map_rows(lambda values: np.asarray(values)[None], info["terminal_observation"])
                 info["terminal_observation"] = map_rows(lambda rows: rows[0], self.transform.show(batch))
-        self._episodes.begin(np.asarray(dones, dtype=bool), row_seeds(None, self.num_envs))
+        if dones.any():
+            self._episodes.begin(np.asarray(dones, dtype=bool), row_seeds(None, self.num_envs))
         return self._keep(observations), rewards, dones, infos
 
     def _keep(self, observations: Any) -> Any:
@@ -80,9 +79,15 @@ class TransformVecEnvWrapper(VecEnvWrapper):
         return observations if shown is self._observations else shown
 
     def _describe(self, row: int) -> str:
-        spec = self.venv.get_attr("spec", row)[0]
-        name = repr(self.venv) if spec is None else spec.id
-        return f"{type(self).__name__} around env {row} of {name} at step {self._episodes.steps[row]}"
+        return f"{type(self).__name__} around env {row} of {self._name} at step {self._episodes.steps[row]}"
+
+
+def _name(venv: VecEnv) -> str:
+    """What the first env calls itself, its id included; asked for early, for a message must not need a worker."""
+    try:
+        return str(venv.env_method("__str__", indices=0)[0])
+    except (AttributeError, NotImplementedError):
+        return repr(venv)
 
 
 def single_attribute(venv: VecEnv) -> Callable[[str], Any]:

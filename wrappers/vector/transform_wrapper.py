@@ -70,23 +70,28 @@ class TransformVectorWrapper(VectorWrapper[Any, Any, Any, Any, NDArray[Any]]):
         if self._observations is None:
             raise RuntimeError("call reset before step: the model needs the observations")
         episodes = self._episodes
-        resetting = self._ended if self.autoreset_mode == AutoresetMode.NEXT_STEP else ~self._all
-        active = ~resetting
-        counting = active if resetting.any() else None
+        # Envs whose last episode ended are reset by this step in one mode, by the step that ended it in another.
+        resetting = self._ended if self.autoreset_mode == AutoresetMode.NEXT_STEP and self._ended.any() else None
+        active = None if resetting is None else ~resetting
         targets, extra = self.transform(
-            self._observations, actions, episodes.noise(counting), episodes.starts, counting, self._describe
+            self._observations, np.asarray(actions), episodes.noise(active), episodes.starts, active, self._describe
         )
         observations, rewards, terminations, truncations, info = self.env.step(targets)
-        episodes.step(counting)
+        episodes.step(active)
+        self.transform.commit()
         ended = np.asarray(terminations | truncations)
         extra = {"target_action": targets.copy(), **extra}
-        if self.autoreset_mode == AutoresetMode.SAME_STEP:
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
             self._finish(info, extra, ended)
-            active, resetting = active & ~ended, ended
+            active, resetting = ~ended, ended
+        told = self._all.copy() if active is None else active
         for name, rows in extra.items():
-            info[name] = rows if active.all() else np.where(active[:, None], rows, 0).astype(rows.dtype)
-            info[f"_{name}"] = active.copy()
-        episodes.begin(resetting, row_seeds(None, self.num_envs))
+            if name == "target_action" and name in info:
+                continue  # of wrappers of this library that are stacked, the innermost one knows what the env got
+            info[name] = rows if active is None else np.where(active[:, None], rows, 0).astype(rows.dtype)
+            info[f"_{name}"] = told
+        if resetting is not None:
+            episodes.begin(resetting, row_seeds(None, self.num_envs))
         self._ended = ended
         return self._keep(observations), rewards, terminations, truncations, info
 
@@ -96,6 +101,8 @@ class TransformVectorWrapper(VectorWrapper[Any, Any, Any, Any, NDArray[Any]]):
             batch = map_rows(lambda values: np.asarray(values)[None], info["final_obs"][row])
             info["final_obs"][row] = map_rows(lambda rows: rows[0], self.transform.show(batch))
             told = {name: rows[row] for name, rows in extra.items()}
+            if "target_action" in info["final_info"] and info["final_info"]["_target_action"][row]:
+                del told["target_action"]
             info["final_info"] = self._add_info(info["final_info"], told, int(row))
 
     def _keep(self, observations: Any) -> Any:
