@@ -128,3 +128,28 @@ def test_the_spec_rebuilds_the_env(tmp_path: Path) -> None:
     assert in_memory.spec is not None
     with pytest.raises(TypeError, match=r"policies.save_policy and pass the path"):
         in_memory.spec.to_json()
+
+
+class Pictures(gymnasium.Env[Any, Any]):
+    """Observes noise as a picture, channels last."""
+
+    observation_space = Box(0, 255, (36, 36, 3), np.uint8)
+    action_space = Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return self.picture(), {}
+
+    def step(self, action: Any) -> Any:
+        return self.picture(), 0.0, False, False, {}
+
+    def picture(self) -> Any:
+        return self.np_random.integers(0, 255, (36, 36, 3)).astype(np.uint8)
+
+
+def test_policies_of_pictures_turn_the_channels_themselves() -> None:
+    policy = PPO("CnnPolicy", Pictures(), device="cpu", seed=0).policy
+    env = ResidualActionWrapper(Pictures(), policy)
+    observation, _ = env.reset(seed=0)
+    own, _ = policy.predict(observation, deterministic=True)
+    assert np.allclose(env.step(np.zeros(2, np.float32))[4]["policy_action"], own, atol=1e-6)
