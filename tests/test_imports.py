@@ -17,7 +17,8 @@ import pytest
         ("generative_policies.checkpoints", {"gymnasium", "mujoco", "stable_baselines3"}),
         ("generative_policies.data", {"torch", "mujoco", "stable_baselines3"}),
         ("generative_policies.envs", {"torch", "stable_baselines3"}),
-        ("generative_policies.wrappers", {"stable_baselines3", "matplotlib"}),
+        ("generative_policies.policies", {"mujoco", "minari"}),
+        ("generative_policies.wrappers", {"mujoco", "minari"}),
     ],
 )
 def test_what_is_not_needed_is_not_loaded(module: str, absent: set[str]) -> None:
@@ -44,6 +45,7 @@ def test_everything_in_all_is_there_and_documented() -> None:
         "inverse_dynamics",
         "action_translation",
         "training",
+        "policies",
         "envs",
         "wrappers",
         "rollouts",
