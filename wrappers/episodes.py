@@ -20,14 +20,15 @@ class EpisodeRows:
 
     Attributes:
         starts: ``(num_envs,)``, which rows have not taken a step in their episode.
-        steps: ``(num_envs,)``, the steps of each row in its episode.
     """
 
     def __init__(self, num_envs: int, noise_dim: int) -> None:
         self.noise_dim = noise_dim
         self.starts = np.ones(num_envs, dtype=bool)
         self._any_starts = True
-        self.steps = np.zeros(num_envs, dtype=np.int64)
+        # Adding to an array in each step would take longer than all else that is done here.
+        self._now = 0
+        self._begun = np.zeros(num_envs, dtype=np.int64)
         self._seeds: list[int | None] = [None] * num_envs
         self._episodes = [0] * num_envs
         self._generators: list[np.random.Generator | None] = [None] * num_envs
@@ -44,7 +45,7 @@ class EpisodeRows:
         """
         self.starts[rows] = True
         self._any_starts = True
-        self.steps[rows] = 0
+        self._begun[rows] = self._now
         self._drawn[rows] = False
         if not self.noise_dim:
             return
@@ -74,17 +75,22 @@ class EpisodeRows:
 
     def step(self, active: NDArray[np.bool_] | None) -> None:
         """Count a step of some rows, ``None`` for all."""
+        self._now += 1
         if active is None:
             if self._any_starts:
                 self.starts[:] = False
                 self._any_starts = False
-            self.steps += 1
             if self.noise_dim:
                 self._drawn.fill(False)
             return
         self.starts[active] = False
         self._drawn[active] = False
-        self.steps[active] += 1
+        self._begun[~active] += 1
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """``(num_envs,)``, the steps of each row in its episode."""
+        return self._now - self._begun
 
 
 def row_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:

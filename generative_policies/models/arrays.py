@@ -91,9 +91,9 @@ def as_rows(name: str, value: Array, feature_shape: tuple[int, ...], like: Tenso
         )
     # A copy always: a read-only array is no tensor, and a model may work in place.
     if isinstance(value, np.ndarray):
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and is refused below
             own = value.astype(NUMPY_DTYPES.get(like.dtype, value.dtype), order="C")
-        finite = like.dtype in NUMPY_DTYPES and bool(np.isfinite(own).all())
+            finite = like.dtype in NUMPY_DTYPES and math.isfinite(np.add.reduce(own, axis=None))
         rows = torch.from_numpy(own)
     else:
         rows = value.detach().clone()
@@ -141,11 +141,13 @@ def same_batch(**rows: Tensor) -> int:
 def parameter_like(module: nn.Module) -> Tensor:
     """Return a parameter or buffer of the module, whose device and dtype its inputs must take."""
     # This runs several times in each call of a model, and module.parameters() takes ten times as long.
-    submodules = _submodules(module)
-    for submodule in submodules:
+    submodules = [module]
+    for submodule in submodules:  # grows on the way, as far as the first parameter
         for parameter in submodule._parameters.values():
             if parameter is not None:
                 return parameter
+        if submodule._modules:
+            submodules += [child for child in submodule._modules.values() if child is not None]
     for submodule in submodules:
         for buffer in submodule._buffers.values():
             if buffer is not None:
