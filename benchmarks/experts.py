@@ -15,7 +15,7 @@ import tyro
 from numpy.typing import NDArray
 
 from generative_policies.envs import SHIFTS, DynamicsShift, ExactInverseDynamics, make_env
-from generative_policies.rollouts import Episode, load_expert, run_episodes, source_act
+from generative_policies.rollouts import Episode, load_expert, random_act, run_episodes, source_act
 from generative_policies.rollouts.evaluation import summarize
 from generative_policies.rollouts.provenance import require_writable, write_json
 from generative_policies.rollouts.recipes import RECIPES
@@ -90,12 +90,8 @@ def measure(env_id: str, settings: Settings) -> dict[str, Any]:
 
     probe = make()
     space: Any = probe.action_space  # a bounded Box, run_episodes sees to it
-
-    def random(observations: NDArray[Any], generators: Sequence[np.random.Generator]) -> NDArray[Any]:
-        return np.stack([generator.uniform(space.low, space.high) for generator in generators])
-
     name = expert_name(env_id)
-    results = {"random": run_episodes(make, random, seeds, progress=f"{name}, random")}
+    results = {"random": run_episodes(make, random_act(space), seeds, progress=f"{name}, random")}
     home = run_episodes(make, expert, seeds, record_states=True, progress=f"{name}, home")
     results["home"] = home
     shifts = SHIFTS.get(type(probe.unwrapped).__name__, {})

@@ -40,10 +40,12 @@ ALLOWED_CLASSES = (
     "generative_policies.models.IdentityTwoInputEncoder",
     "generative_policies.models.LatentBridgeModel",
     "generative_policies.models.LiftedSourcePrior",
+    "generative_policies.models.MlpRegressor",
     "generative_policies.models.Normalizer",
     "generative_policies.models.ObservationAndVectorEncoder",
     "generative_policies.models.ResidualMlp",
     "generative_policies.models.SourcePrior",
+    "generative_policies.policies.FlowPlanner",
 )
 
 
@@ -69,7 +71,17 @@ def save(model: nn.Module, path: str | os.PathLike[str], classes: Sequence[type[
         >>> type(load(f"{folder}/flow")).__name__
         'ConditionalFlowModel'
     """
-    path = Path(path).absolute()
+    names = {cls: f"{cls.__module__}.{cls.__qualname__}" for cls in classes}
+    write_folder(Path(path), {"format_version": FORMAT_VERSION, "model": describe(model, names)}, model)
+
+
+def write_folder(path: Path, config: Mapping[str, Any], model: nn.Module) -> None:
+    """Write a description and a model's tensors as a checkpoint folder, whole or not at all.
+
+    Raises:
+        CheckpointError: If ``path`` is something else.
+    """
+    path = path.absolute()
     previous = _previous(path)
     if previous.is_dir() and not path.exists():
         previous.rename(path)  # an earlier save was cut off between its two renames
@@ -77,9 +89,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], classes: Sequence[type[
         raise CheckpointError(
             f"{path} exists and holds other things than a checkpoint; choose another path or remove it"
         )
-    names = {cls: f"{cls.__module__}.{cls.__qualname__}" for cls in classes}
-    config = {"format_version": FORMAT_VERSION, "model": _describe(model, names)}
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=path.parent))
     try:
@@ -123,9 +133,7 @@ def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) 
     Raises:
         CheckpointError: If the folder is missing, truncated, foreign, of a newer format, or names another class.
     """
-    path = Path(path).absolute()
-    if not path.exists() and _previous(path).is_dir():
-        path = _previous(path)
+    path = find_folder(path)
     config = read_config(path / CONFIG_FILE)
     version = config.get("format_version")
     if not isinstance(version, int) or version < 1 or "model" not in config:
@@ -138,13 +146,23 @@ def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) 
     names = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in classes}
     try:
         with torch.device("meta"):  # shapes alone, so that no file can claim memory before its weights are there
-            model = _build(config["model"], names)
+            model = build(config["model"], names)
     except CheckpointError as error:
         raise CheckpointError(f"{path / CONFIG_FILE}: {error}") from None
     except (ValueError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"{path / CONFIG_FILE} does not describe a model: {error}") from error
     if not isinstance(model, nn.Module):
         raise CheckpointError(f"{path / CONFIG_FILE} describes no model, but {model!r}")
+    load_weights(model, path)
+    return model.eval()
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Give a model the tensors of a checkpoint folder.
+
+    Raises:
+        CheckpointError: If the file is missing, truncated or foreign, or its tensors do not fit.
+    """
     weights = path / WEIGHTS_FILE
     try:
         if not weights.is_file():
@@ -161,7 +179,12 @@ def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) 
         raise CheckpointError(f"{weights} cannot be read, it is missing, truncated or foreign: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{weights} does not fit {path / CONFIG_FILE}: {error}") from error
-    return model.eval()
+
+
+def find_folder(path: str | os.PathLike[str]) -> Path:
+    """Return where a checkpoint stands, also while a newer one takes its place."""
+    folder = Path(path).absolute()
+    return _previous(folder) if not folder.exists() and _previous(folder).is_dir() else folder
 
 
 def read_config(file: Path) -> Mapping[str, Any]:
@@ -200,12 +223,12 @@ def _is_replaceable(path: Path) -> bool:
     if names != {CONFIG_FILE, WEIGHTS_FILE}:
         return False
     try:
-        return {"format_version", "model"} == set(read_config(path / CONFIG_FILE))
+        return "format_version" in read_config(path / CONFIG_FILE)
     except CheckpointError:
         return False
 
 
-def _describe(value: Any, names: Mapping[type[nn.Module], str]) -> Any:
+def describe(value: Any, names: Mapping[type[nn.Module], str]) -> Any:
     """JSON of a constructor argument; a module becomes its class and its own constructor arguments."""
     if isinstance(value, nn.Module):
         name = names.get(type(value), _library_name(type(value)))
@@ -215,24 +238,24 @@ def _describe(value: Any, names: Mapping[type[nn.Module], str]) -> Any:
                 f"{type(value).__name__} is not a class of this library; give it a config attribute with its "
                 f"constructor's arguments and pass it as classes=[{type(value).__name__}] to save and load"
             )
-        return {"class": name, "arguments": {key: _describe(item, names) for key, item in config.items()}}
+        return {"class": name, "arguments": {key: describe(item, names) for key, item in config.items()}}
     if isinstance(value, tuple | list):
-        return [_describe(item, names) for item in value]
+        return [describe(item, names) for item in value]
     if isinstance(value, Mapping):
-        return {"mapping": {str(key): _describe(item, names) for key, item in value.items()}}
+        return {"mapping": {str(key): describe(item, names) for key, item in value.items()}}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise CheckpointError(f"a constructor argument of type {type(value).__name__} cannot be saved: {value!r}")
 
 
-def _build(value: Any, names: Mapping[str, type[nn.Module]]) -> Any:
+def build(value: Any, names: Mapping[str, type[nn.Module]]) -> Any:
     """The constructor argument that ``_describe`` was given."""
     if isinstance(value, list):
-        return [_build(item, names) for item in value]
+        return [build(item, names) for item in value]
     if not isinstance(value, dict):
         return value
     if set(value) == {"mapping"} and isinstance(value["mapping"], dict):
-        return {key: _build(item, names) for key, item in value["mapping"].items()}
+        return {key: build(item, names) for key, item in value["mapping"].items()}
     if set(value) != {"class", "arguments"} or not isinstance(value["arguments"], dict):
         raise CheckpointError(f"expected an object of class and arguments, got keys {sorted(value)}")
     name = value["class"]
@@ -243,7 +266,7 @@ def _build(value: Any, names: Mapping[str, type[nn.Module]]) -> Any:
         cls = getattr(import_module(module), attribute)
     else:
         raise CheckpointError(f"class {name!r} is not on the list of loadable classes; pass your own as classes=[...]")
-    return cls(**{key: _build(item, names) for key, item in value["arguments"].items()})
+    return cls(**{key: build(item, names) for key, item in value["arguments"].items()})
 
 
 def _library_name(cls: type[nn.Module]) -> str | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from generative_policies.data import TransitionDataset, episode_generator
+from generative_policies.data.episode_generator import Stream
 from generative_policies.envs import ExactDynamics, PlanarArmEnv, get_state, set_state
 from generative_policies.rollouts.episodes import MakeEnv
 
@@ -128,7 +129,9 @@ def collect_random(
         mujoco.mj_getState(model, data, states[k, 0], PHYSICS)
         warm_starts[k] = data.qacc_warmstart
         # As the env gets them: float32 in its bounds.
-        draw = episode_generator(int(seed), stream=2).uniform(dynamics.low, dynamics.high, (num_steps, model.nu))
+        draw = episode_generator(int(seed), stream=Stream.RANDOM_ACTIONS).uniform(
+            dynamics.low, dynamics.high, (num_steps, model.nu)
+        )
         actions[k] = draw.astype(np.float32)
     with (
         mujoco.rollout.Rollout(nthread=threads) as pool,

@@ -12,11 +12,30 @@ from tqdm import tqdm
 
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.data import TransitionDataset, episode_generator, pad_rows
+from generative_policies.data.episode_generator import Stream
 from generative_policies.envs import get_state
+from generative_policies.policies import EpisodicPolicy
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
-Act = Callable[[NDArray[Any], Sequence[np.random.Generator]], NDArray[Any]]
-"""Actions ``(batch, action_dim)`` for observations ``(batch, obs_dim)`` and one generator a row, its episode's own."""
+
+
+@dataclass
+class EpisodeContext:
+    """What a policy knows of an episode beside its observations, and keeps along it.
+
+    Attributes:
+        seed: The seed of its reset.
+        generator: The episode's own source of randomness.
+        state: SB3's ``state`` of one row, ``None`` at the start.
+    """
+
+    seed: int
+    generator: np.random.Generator
+    state: tuple[NDArray[Any], ...] | None = None
+
+
+Act = Callable[[NDArray[Any], Sequence[EpisodeContext]], NDArray[Any]]
+"""Actions ``(batch, action_dim)`` for observations ``(batch, obs_dim)``, one context a row."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +64,51 @@ class Episode:
         return float(self.rewards.sum())
 
 
-def source_act(policy: BasePolicy, block: int = 16) -> Act:
-    """Return the deterministic actions of an SB3 policy, clipped to its action space, as a function of a batch.
+def source_act(policy: BasePolicy, block: int = 16, *, deterministic: bool = True) -> Act:
+    """Return the actions of a policy, clipped to its action space, as a function of a batch.
 
     Args:
-        policy: Any SB3 policy over flat observations.
+        policy: Any SB3 policy over flat observations. One of this library keeps its plans and noise along an episode,
+            by the reset seed; others must be stateless.
         block: Batches are padded to a multiple of this many rows, so that a row's action does not depend on them.
-    """
+        deterministic: As in ``policy.predict``.
 
-    def act(observations: NDArray[Any], generators: Sequence[np.random.Generator]) -> NDArray[Any]:
+    Raises:
+        ValueError: If a policy of SB3 is to act at random, which no seed of an episode determines.
+    """
+    if isinstance(policy, EpisodicPolicy):
+
+        def act_along(observations: NDArray[Any], contexts: Sequence[EpisodeContext]) -> NDArray[Any]:
+            rows = [policy.initial_state([c.seed]) if c.state is None else c.state for c in contexts]
+            state = tuple(np.concatenate(arrays) for arrays in zip(*rows, strict=True))
+            actions, state = policy.predict(observations, state, None, deterministic)
+            for row, context in enumerate(contexts):
+                context.state = tuple(array[row : row + 1] for array in state)
+            return actions
+
+        return act_along
+    if not deterministic:
+        raise ValueError(
+            f"{type(policy).__name__} draws from a global generator: only deterministic=True is repeatable"
+        )
+
+    def act(observations: NDArray[Any], contexts: Sequence[EpisodeContext]) -> NDArray[Any]:
         actions, _ = policy.predict(pad_rows(observations, block), deterministic=True)
         return actions[: len(observations)]
+
+    return act
+
+
+def random_act(action_space: gymnasium.Space[Any]) -> Act:
+    """Return uniformly random actions from each episode's generator.
+
+    Args:
+        action_space: A bounded Box.
+    """
+    space: Any = action_space
+
+    def act(observations: NDArray[Any], contexts: Sequence[EpisodeContext]) -> NDArray[Any]:
+        return np.stack([context.generator.uniform(space.low, space.high) for context in contexts])
 
     return act
 
@@ -71,11 +124,11 @@ def translated_act(source: Act, translator: ActionTranslator, block: int = 16) -
         block: Batches are padded to a multiple of this many rows.
     """
 
-    def act(observations: NDArray[Any], generators: Sequence[np.random.Generator]) -> NDArray[Any]:
-        source_actions = source(observations, generators)
+    def act(observations: NDArray[Any], contexts: Sequence[EpisodeContext]) -> NDArray[Any]:
+        source_actions = source(observations, contexts)
         noise = None
         if translator.noise_dim:
-            rows = np.stack([generator.standard_normal(translator.noise_dim) for generator in generators])
+            rows = np.stack([context.generator.standard_normal(translator.noise_dim) for context in contexts])
             noise = pad_rows(rows, block)
         actions = translator.predict(pad_rows(observations, block), pad_rows(source_actions, block), noise=noise)
         return actions[: len(observations)]
@@ -131,7 +184,7 @@ def run_episodes(
         running = [_Running(env, waiting.pop(), seeds, exploration, record_states) for env in envs]
         while running:
             observations = np.stack([row.observations[-1] for row in running])
-            actions = act(observations, [row.generator for row in running])
+            actions = act(observations, [row.context for row in running])
             still_running = []
             for row, action in zip(running, actions, strict=True):
                 if row.step(action):
@@ -170,9 +223,9 @@ class _Running:
         self.env = env
         self.number = number
         self.seed = int(seeds[number])
-        self.generator = episode_generator(self.seed)
+        self.context = EpisodeContext(self.seed, episode_generator(self.seed))
         self.exploration = 0.0 if exploration is None else float(exploration[number])
-        self.exploration_generator = episode_generator(self.seed, stream=1)
+        self.exploration_generator = episode_generator(self.seed, stream=Stream.EXPLORATION)
         observation, _ = env.reset(seed=self.seed)
         self.observations = [np.array(observation)]  # some envs write the next one into the same array
         self.actions: list[NDArray[Any]] = []

@@ -33,10 +33,12 @@ from generative_policies.models import (
     IdentityTwoInputEncoder,
     LatentBridgeModel,
     LiftedSourcePrior,
+    MlpRegressor,
     Normalizer,
     ResidualMlp,
     SourcePrior,
 )
+from generative_policies.policies import FlowPlanner
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "flow": lambda: ConditionalFlowModel(3, 4, 8, (16, 32)),
@@ -60,6 +62,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     ),
     "unet": lambda: ConditionalUNet1D(3, 3, 2, 8, (16,)),
     "normalizer": lambda: Normalizer(5),
+    "regression": lambda: MlpRegressor(2, 3, (8,), horizon=2),
+    "planner": lambda: FlowPlanner(4, (8,), next_obs_dim=3, horizon=2, num_steps=5),
     "inverse dynamics": lambda: MlpInverseDynamics(2, 4, (8,), next_obs_dim=3),
     "mlp": lambda: MlpActionTranslator(2, 4, (8,), source_action_dim=3),
     "prior": lambda: FlowActionPriorTranslator(2, 4, (8,), prior_noise=0.2),

@@ -10,9 +10,10 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from generative_policies.action_translation import ActionTranslator
+from generative_policies.policies import ObservationMap
 from generative_policies.wrappers.recording import InMemory, from_record, record_box, record_model
 from generative_policies.wrappers.transform_wrapper import TransformWrapper
-from generative_policies.wrappers.transforms import ObservationMap, Translation
+from generative_policies.wrappers.transforms import Translation
 
 
 class ActionTranslationWrapper(TransformWrapper, RecordConstructorArgs):

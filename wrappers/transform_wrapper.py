@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from generative_policies.policies.observation_map import map_rows, take_row
 from generative_policies.wrappers.episodes import EpisodeRows
-from generative_policies.wrappers.transforms import ActionTransform, map_rows, take_row
+from generative_policies.wrappers.transforms import ActionTransform
 
 ALL = np.ones(1, dtype=bool)
 

@@ -18,12 +18,9 @@ from generative_policies.checkpoints import load
 from generative_policies.data import pad_rows
 from generative_policies.inverse_dynamics import InverseDynamics
 from generative_policies.models.dimensions import check_dim
-from generative_policies.policies import load_policy
+from generative_policies.policies import ChunkPolicy, ObservationMap, load_policy
+from generative_policies.policies.observation_map import Rows, map_rows
 from generative_policies.wrappers.recording import as_box
-
-Rows = NDArray[Any] | dict[str, NDArray[Any]]
-"""A batch of observations: an array ``(batch, ...)``, or one an entry of a dictionary."""
-
 
 _sum = np.add.reduce  # without the detour through Python that ``ndarray.sum`` takes
 
@@ -40,9 +37,11 @@ class ActionTransform(ABC):
     Attributes:
         observation_space: What the policy sees, the env's own unless ``show`` changes it.
         noise_dim: Width of the noise that a row takes, 0 for none.
+        steps_per_action: Env steps that an action of the policy stands for.
     """
 
     noise_dim = 0
+    steps_per_action = 1
 
     def __init__(self, observation_space: Space[Any], action_space: Box, policy_action_space: Box, block: int) -> None:
         self.observation_space = observation_space
@@ -153,7 +152,7 @@ class Translation(ActionTransform):
         action_space: Space[Any],
         translator: ActionTranslator | str | os.PathLike[str],
         source_action_space: Box | Mapping[str, Sequence[float]] | None,
-        source_observation: "ObservationMap | None",
+        source_observation: ObservationMap | None,
         block: int,
     ) -> None:
         target = bounded_box("the env's action space", action_space)
@@ -281,16 +280,7 @@ class Residual(ActionTransform):
         block: int,
     ) -> None:
         target = bounded_box("the env's action space", action_space)
-        self.policy = load_policy(policy) if isinstance(policy, str | os.PathLike) else policy
-        if not isinstance(self.policy, BasePolicy | BaseAlgorithm):
-            raise TypeError(f"policy must be one of SB3 or the path of one, got {type(self.policy).__name__}")
-        for name, expected, found in (
-            ("observations", observation_space, self.policy.observation_space),
-            ("actions", target, self.policy.action_space),
-        ):
-            # SB3's policies for images turn the channels of what they are given to the front.
-            if shapes(expected) != shapes(found) and shapes(expected) != _channels_last(shapes(found)):
-                raise ValueError(f"the policy's {name} have shape {shapes(found)}, the env's {shapes(expected)}")
+        self.policy = _loaded_policy(policy, BasePolicy | BaseAlgorithm, "one of SB3", observation_space, target)
         if not (np.isfinite(scale) and scale > 0):
             raise ValueError(f"scale must be positive and finite, got {scale}")
         half_range = 0.5 * (target.high.astype(np.float64) - target.low)
@@ -312,66 +302,67 @@ class Residual(ActionTransform):
         self.state = self._next_state
 
 
-class ObservationMap:
-    """What a policy sees of an observation: its leading part, some of its entries, or a function of it.
+class LatentAction(ActionTransform):
+    """The starting noise of a policy's plan becomes actions, see ``LatentActionWrapper``."""
 
-    Args:
-        source: A number of leading entries, a slice, indices, or a function of one observation.
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        policy: ChunkPolicy | str | os.PathLike[str],
+        limit: float,
+        block: int,
+    ) -> None:
+        target = bounded_box("the env's action space", action_space)
+        kind = "a ChunkPolicy, such as a FlowPolicy"
+        self.policy = _loaded_policy(policy, ChunkPolicy, kind, observation_space, target)
+        if self.policy.noise_dim == 0:
+            raise ValueError(f"{type(self.policy).__name__} takes no noise, there is nothing to steer it by")
+        if not (np.isfinite(limit) and limit > 0):
+            raise ValueError(f"limit must be positive and finite, got {limit}")
+        self.steps_per_action = self.policy.replan_interval
+        self._taken = 0
+        self._plan: NDArray[Any] | None = None
+        self._history: tuple[NDArray[Any], ...] | None = None
+        self._next: tuple[NDArray[Any], tuple[NDArray[Any], ...]] | None = None
+        super().__init__(observation_space, target, Box(-limit, limit, (self.policy.noise_dim,), np.float32), block)
+
+    def respond(
+        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Take the next step of the plan that starts from the noise; the plan is made at its first."""
+        policy, starts = self.policy, self._pad(starts)
+        rows, _ = policy.observation_rows(observations)
+        history = self._history
+        if history is None:
+            history = policy.no_history(len(actions))
+        seen = policy.remember(rows, starts, history)
+        if starts.all():
+            self._taken = 0
+        plan = self._plan
+        if plan is None or self._taken == 0:
+            plan = policy.plan_rows(seen, actions)
+        self._next = plan, tuple(seen.values()) if policy.history > 1 else ()
+        return policy.env_actions(policy.act(rows, plan[:, self._taken])), {}
+
+    def commit(self) -> None:
+        """Count the step, and keep what was seen."""
+        assert self._next is not None  # an answer was given
+        self._plan, self._history = self._next
+        self._taken = (self._taken + 1) % self.steps_per_action
+
+
+def require_single_steps(transform: ActionTransform) -> None:
+    """Refuse a transform whose actions stand for several env steps, for wrappers that keep many envs in step.
+
+    Raises:
+        ValueError: If it is one.
     """
-
-    def __init__(self, source: Any) -> None:
-        self.function: Callable[[Any], Any] | None = None
-        self.index: Any = None
-        if isinstance(source, bool):
-            raise TypeError("source_observation names True or False, which selects nothing")
-        if isinstance(source, int | np.integer):
-            self.index = slice(int(source))
-        elif isinstance(source, slice):
-            self.index = source
-        elif callable(source):
-            self.function = source
-        elif isinstance(source, Sequence | np.ndarray) and np.asarray(source).dtype.kind in "iu":
-            self.index = np.asarray(source)
-        else:
-            raise TypeError(
-                f"source_observation must be a function, or name a number of leading entries, a slice or indices; "
-                f"got {source!r}"
-            )
-
-    def space(self, observation_space: Space[Any]) -> Space[Any]:
-        """Return the space of what is seen; bounds of a function's values are not known."""
-        if self.function is not None:
-            return _unbounded(self.function(observation_space.sample()))
-        if not isinstance(observation_space, Box) or len(observation_space.shape) != 1:
-            raise TypeError(f"entries are selected from a Box with one axis, got {observation_space}")
-        width = observation_space.shape[0]
-        if isinstance(self.index, slice) and self.index.stop is not None and not 0 < self.index.stop <= width:
-            raise ValueError(f"source_observation ends at entry {self.index.stop} of an observation with {width}")
-        low, high = observation_space.low[self.index], observation_space.high[self.index]
-        return Box(low, high, dtype=observation_space.dtype.type)
-
-    def __call__(self, observations: Rows) -> Rows:
-        """Return what is seen of each row."""
-        if self.function is None:
-            assert isinstance(observations, np.ndarray)  # a Box, as space checked
-            return np.array(observations[:, self.index])
-        count = len(next(iter(observations.values()))) if isinstance(observations, dict) else len(observations)
-        rows = [self.function(take_row(observations, k)) for k in range(count)]
-        if isinstance(rows[0], Mapping):
-            return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return np.stack(rows)
-
-
-def map_rows(function: Callable[[NDArray[Any]], Any], observations: Any) -> Any:
-    """Apply a function to an array, or to every array of a dictionary."""
-    if isinstance(observations, np.ndarray) or not isinstance(observations, Mapping):
-        return function(observations)
-    return {name: function(values) for name, values in observations.items()}
-
-
-def take_row(observations: Any, row: int) -> Any:
-    """Return one observation of a batch, in memory of its own."""
-    return map_rows(lambda values: np.array(values[row]), observations)
+    if transform.steps_per_action > 1:
+        raise ValueError(
+            f"the policy takes {transform.steps_per_action} steps of each plan, and envs end their episodes at "
+            f"different ones: wrap each env instead, or give the policy replan_interval=1"
+        )
 
 
 def flat_box(name: str, space: Any) -> Box:
@@ -408,6 +399,21 @@ def _loaded(model: Any, kind: type[Any], name: str) -> Any:
     loaded = load(model) if isinstance(model, str | os.PathLike) else model
     if not isinstance(loaded, kind):
         raise TypeError(f"{name} must be an {kind.__name__} or the path of one, got {type(loaded).__name__}")
+    return loaded
+
+
+def _loaded_policy(policy: Any, kind: Any, name: str, observation_space: Space[Any], action_space: Box) -> Any:
+    """A policy for these spaces, or the one that is saved under a path."""
+    loaded = load_policy(policy) if isinstance(policy, str | os.PathLike) else policy
+    if not isinstance(loaded, kind):
+        raise TypeError(f"policy must be {name} or the path of one, got {type(loaded).__name__}")
+    for part, expected, found in (
+        ("observations", observation_space, loaded.observation_space),
+        ("actions", action_space, loaded.action_space),
+    ):
+        # SB3's policies for images turn the channels of what they are given to the front.
+        if shapes(expected) != shapes(found) and shapes(expected) != _channels_last(shapes(found)):
+            raise ValueError(f"the policy's {part} have shape {shapes(found)}, the env's {shapes(expected)}")
     return loaded
 
 
@@ -449,16 +455,3 @@ def _first_bad_observation(observations: Rows) -> int:
 
 def _first_bad_row(rows: NDArray[Any]) -> int:
     return int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-
-
-def _unbounded(value: Any) -> Space[Any]:
-    """The space of arrays like a value."""
-    if isinstance(value, Mapping):
-        return Dict({name: _unbounded(entry) for name, entry in value.items()})
-    array = np.asarray(value)
-    if np.issubdtype(array.dtype, np.floating):
-        return Box(-np.inf, np.inf, array.shape, array.dtype.type)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"source_observation must give arrays of numbers, got {array.dtype}")
-    information = np.iinfo(array.dtype)
-    return Box(information.min, information.max, array.shape, array.dtype.type)

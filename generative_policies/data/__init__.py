@@ -1,9 +1,21 @@
-"""Datasets of transitions and of action pairs, and the padding of batches. Needs numpy alone."""
+"""Datasets of demonstrations, transitions and action pairs, and the padding of batches. Needs no learning library."""
 
 from generative_policies.data.action_pairs import ActionPairDataset
+from generative_policies.data.demonstrations import OBSERVATION, Demonstrations, Windows
 from generative_policies.data.episode_generator import episode_generator
 from generative_policies.data.episodic import EpisodicDataset
+from generative_policies.data.next_states import NextStateDataset
 from generative_policies.data.padding import pad_rows
 from generative_policies.data.transitions import TransitionDataset
 
-__all__ = ["ActionPairDataset", "EpisodicDataset", "TransitionDataset", "episode_generator", "pad_rows"]
+__all__ = [
+    "OBSERVATION",
+    "ActionPairDataset",
+    "Demonstrations",
+    "EpisodicDataset",
+    "NextStateDataset",
+    "TransitionDataset",
+    "Windows",
+    "episode_generator",
+    "pad_rows",
+]

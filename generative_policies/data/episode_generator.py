@@ -1,9 +1,20 @@
 """The random generator of one episode, apart from the env's own."""
 
+from enum import IntEnum
+
 import numpy as np
 
 
-def episode_generator(seed: int, episode_index: int = 0, stream: int = 0) -> np.random.Generator:
+class Stream(IntEnum):
+    """What an episode's noise is for; streams of one episode are independent of each other."""
+
+    TRANSLATION = 0
+    EXPLORATION = 1
+    RANDOM_ACTIONS = 2
+    POLICY = 3
+
+
+def episode_generator(seed: int, episode_index: int = 0, stream: Stream = Stream.TRANSLATION) -> np.random.Generator:
     """Return the generator that an episode's policy draws its noise from.
 
     It depends on the reset seed and on the number of resets since alone. It is *not* ``default_rng([seed, index])``:
@@ -13,7 +24,7 @@ def episode_generator(seed: int, episode_index: int = 0, stream: int = 0) -> np.
     Args:
         seed: The seed of the last seeded reset.
         episode_index: Unseeded resets since.
-        stream: Separates uses, such as a policy's noise (0) and exploration (1).
+        stream: What the noise is for.
 
     Example:
         >>> from gymnasium.utils.seeding import np_random

@@ -14,6 +14,7 @@ from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.mlp import Mlp
 from generative_policies.models.normalizer import Normalizer
 from generative_policies.models.priors import GaussianPrior, LiftedSourcePrior, Prior, SourcePrior
+from generative_policies.models.regression import MlpRegressor
 from generative_policies.models.residual_mlp import ResidualMlp
 from generative_policies.models.sample_metrics import (
     RealVersusReal,
@@ -42,6 +43,7 @@ __all__ = [
     "LatentBridgeModel",
     "LiftedSourcePrior",
     "Mlp",
+    "MlpRegressor",
     "Normalizer",
     "ObservationAndVectorEncoder",
     "PathLength",

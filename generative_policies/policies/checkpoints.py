@@ -1,71 +1,59 @@
-"""Policies of SB3 as JSON and safetensors: rebuilt by class, never unpickled, value function included."""
+"""Policies as JSON and safetensors: rebuilt by class, never unpickled, value functions and critics included."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as serialize
+import torch
+from gymnasium.spaces import Box, Dict, Space
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
-from generative_policies.checkpoints import CheckpointError, read_config, write_synced
+from generative_policies.checkpoints import (
+    CONFIG_FILE,
+    CheckpointError,
+    build,
+    describe,
+    find_folder,
+    load_weights,
+    read_config,
+    write_folder,
+)
+from generative_policies.policies.cloned_policies import FlowPolicy, MlpPolicy
+from generative_policies.policies.episodic_policy import EpisodicPolicy
+from generative_policies.policies.inverse_dynamics_policy import InverseDynamicsPolicy
+from generative_policies.policies.translated_policy import TranslatedPolicy
 
 FORMAT_VERSION = 1
-# The policy classes by the name of the algorithm that trains them.
-POLICIES: dict[str, type[ActorCriticPolicy] | type[SACPolicy]] = {"PPO": ActorCriticPolicy, "SAC": SACPolicy}
+# SB3's policy classes by the name of the algorithm that trains them.
+ALGORITHMS: dict[str, type[ActorCriticPolicy] | type[SACPolicy]] = {"PPO": ActorCriticPolicy, "SAC": SACPolicy}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"Tanh": nn.Tanh, "ReLU": nn.ReLU, "ELU": nn.ELU, "SiLU": nn.SiLU}
+OWN_POLICIES: dict[str, type[EpisodicPolicy]] = {
+    cls.__name__: cls for cls in (FlowPolicy, MlpPolicy, InverseDynamicsPolicy, TranslatedPolicy)
+}
 
 
 def save_policy(policy: BasePolicy, path: str | os.PathLike[str], provenance: Mapping[str, Any] | None = None) -> None:
-    """Write the policy of SB3's PPO or SAC with its value function or critics.
+    """Write a policy as a folder; one that is there already is replaced as a whole.
 
     Args:
-        policy: An MLP policy over a flat Box observation with a flat Box action.
-        path: The folder, made where it is missing.
+        policy: One of this library, or of SB3's PPO or SAC with its value function or critics, an MLP policy over a
+            flat Box observation.
+        path: The folder; its parents are made.
         provenance: What made it: command, seed, steps, time, score.
 
     Raises:
-        CheckpointError: If the policy could not be rebuilt from JSON.
+        CheckpointError: If the policy could not be rebuilt from JSON, or ``path`` is something else.
     """
-    path = Path(path)
-    algorithms = {cls: algorithm for algorithm, cls in POLICIES.items()}
-    if not isinstance(policy, ActorCriticPolicy | SACPolicy) or type(policy) not in algorithms:
-        expected = " or ".join(cls.__name__ for cls in algorithms)
-        raise CheckpointError(f"expected an {expected}, got {type(policy).__name__}")
-    activation = policy.activation_fn.__name__
-    if activation not in ACTIVATIONS:
-        raise CheckpointError(f"expected an activation of {', '.join(ACTIVATIONS)}; got {activation}")
-    config = {
-        "format_version": FORMAT_VERSION,
-        "algorithm": algorithms[type(policy)],
-        "observation_space": _describe_box(policy.observation_space),
-        "action_space": _describe_box(policy.action_space),
-        "net_arch": policy.net_arch,
-        "activation": activation,
-        "provenance": dict(provenance or {}),
-    }
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in policy.state_dict().items()}
-    try:
-        _build(config).load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"the policy has more to it than spaces, net_arch and activation: {error}") from error
-    path.mkdir(parents=True, exist_ok=True)
-    weights, description = path / ".model.safetensors.new", path / ".config.json.new"
-    write_synced(weights, serialize(tensors))
-    write_synced(description, (json.dumps(config, indent=2) + "\n").encode())
-    weights.replace(path / "model.safetensors")
-    description.replace(path / "config.json")
+    config = {"format_version": FORMAT_VERSION, **_describe(policy), "provenance": dict(provenance or {})}
+    write_folder(Path(path), config, policy)
 
 
 def load_policy(path: str | os.PathLike[str]) -> BasePolicy:
-    """Rebuild a policy of SB3 from the folder that ``save_policy`` wrote, in evaluation mode and on the CPU.
+    """Rebuild a policy from the folder that ``save_policy`` wrote, in evaluation mode and on the CPU.
 
     Args:
         path: The folder.
@@ -76,47 +64,126 @@ def load_policy(path: str | os.PathLike[str]) -> BasePolicy:
     Raises:
         CheckpointError: If the folder is missing, or its files are truncated or foreign.
     """
-    path = Path(path)
+    path = find_folder(path)
     if not path.is_dir():
         raise CheckpointError(f"no policy at {path}: not a folder")
-    config = read_config(path / "config.json")
-    if config.get("format_version") != FORMAT_VERSION or config.get("algorithm") not in POLICIES:
+    config = read_config(path / CONFIG_FILE)
+    if config.get("format_version") != FORMAT_VERSION or not _is_known(config):
         raise CheckpointError(
-            f"{path / 'config.json'} must have format_version {FORMAT_VERSION} and algorithm {' or '.join(POLICIES)}, "
-            f"got {config.get('format_version')!r} and {config.get('algorithm')!r}"
+            f"{path / CONFIG_FILE} must have format_version {FORMAT_VERSION}, and an algorithm of "
+            f"{', '.join(ALGORITHMS)} or a policy of {', '.join(OWN_POLICIES)}; got {config.get('format_version')!r}, "
+            f"{config.get('algorithm')!r} and {config.get('policy')!r}"
         )
     try:
-        policy = _build(config)
-        policy.load_state_dict(load_file(path / "model.safetensors"), strict=True)
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        policy = _rebuild(config)
+        load_weights(policy, path)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"{path} is no policy that can be read: {error}") from error
     policy.set_training_mode(False)
     return policy
 
 
-def _build(config: Mapping[str, Any]) -> BasePolicy:
-    return POLICIES[config["algorithm"]](
-        _build_box(config["observation_space"]),
-        _build_box(config["action_space"]),
-        lr_schedule=lambda progress_remaining: 0.0,
-        net_arch=config["net_arch"],
-        activation_fn=ACTIVATIONS[config["activation"]],
-    )
+def _is_known(config: Mapping[str, Any]) -> bool:
+    return config.get("algorithm") in ALGORITHMS or config.get("policy") in OWN_POLICIES
 
 
-def _describe_box(space: Any) -> dict[str, Any]:  # whatever space the policy has
-    if not isinstance(space, Box) or len(space.shape) != 1:
-        raise CheckpointError(f"expected a Box with one axis, got {space}")
-    return {
-        "dtype": np.dtype(space.dtype).name,
-        # JSON knows no infinity.
-        "low": [float(bound) if np.isfinite(bound) else None for bound in space.low],
-        "high": [float(bound) if np.isfinite(bound) else None for bound in space.high],
+def _describe(policy: BasePolicy) -> dict[str, Any]:
+    """JSON of everything but the tensors."""
+    spaces = {
+        "observation_space": _describe_space(policy.observation_space),
+        "action_space": _describe_space(policy.action_space),
     }
+    if isinstance(policy, EpisodicPolicy):
+        if type(policy) not in OWN_POLICIES.values():
+            raise CheckpointError(f"expected a policy of {', '.join(OWN_POLICIES)}, got {type(policy).__name__}")
+        arguments = {name: _describe_argument(name, value) for name, value in policy.config.items()}
+        return {"policy": type(policy).__name__, **spaces, "arguments": arguments}
+    algorithms = {cls: algorithm for algorithm, cls in ALGORITHMS.items()}
+    if not isinstance(policy, ActorCriticPolicy | SACPolicy) or type(policy) not in algorithms:
+        expected = " or ".join(cls.__name__ for cls in algorithms)
+        raise CheckpointError(f"expected a policy of this library or an {expected}, got {type(policy).__name__}")
+    for space in (policy.observation_space, policy.action_space):
+        if not isinstance(space, Box) or len(space.shape) != 1:
+            raise CheckpointError(f"expected a Box with one axis, got {space}")
+    activation = policy.activation_fn.__name__
+    if activation not in ACTIVATIONS:
+        raise CheckpointError(f"expected an activation of {', '.join(ACTIVATIONS)}; got {activation}")
+    config = {
+        "algorithm": algorithms[type(policy)],
+        **spaces,
+        "net_arch": policy.net_arch,
+        "activation": activation,
+    }
+    shapes = {name: tensor.shape for name, tensor in _rebuild(config).state_dict().items()}
+    if shapes != {name: tensor.shape for name, tensor in policy.state_dict().items()}:
+        raise CheckpointError("the policy has more to it than spaces, net_arch and activation")
+    return config
 
 
-def _build_box(description: Mapping[str, Any]) -> Box:
+def _rebuild(config: Mapping[str, Any]) -> BasePolicy:
+    """The policy of a description, with weights of its own."""
+    # SB3's classes check their spaces themselves.
+    spaces: tuple[Any, Any] = _build_space(config["observation_space"]), _build_space(config["action_space"])
+    if "policy" in config:
+        # Shapes alone, so that no file can claim memory before its weights are there.
+        with torch.device("meta"):
+            arguments = {name: _build_argument(value) for name, value in config["arguments"].items()}
+            return OWN_POLICIES[config["policy"]](*spaces, **arguments)
+    with torch.device("cpu"):
+        return ALGORITHMS[config["algorithm"]](
+            *spaces,
+            lr_schedule=lambda progress_remaining: 0.0,
+            net_arch=config["net_arch"],
+            activation_fn=ACTIVATIONS[config["activation"]],
+        )
+
+
+def _describe_argument(name: str, value: Any) -> Any:
+    if isinstance(value, BasePolicy):
+        return {"policy": _describe(value)}
+    if name == "source_observation" and value is not None:
+        if isinstance(value, slice):
+            return {"slice": [value.start, value.stop, value.step]}
+        if callable(value):
+            raise CheckpointError("a source_observation that is a function cannot be saved; pass indices or a number")
+        return np.asarray(value).tolist()
+    return describe(value, {})
+
+
+def _build_argument(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"policy"}:
+        if not isinstance(value["policy"], dict) or not _is_known(value["policy"]):
+            raise CheckpointError("expected the description of a policy")
+        return _rebuild(value["policy"])
+    if isinstance(value, dict) and set(value) == {"slice"}:
+        return slice(*value["slice"])
+    return build(value, {})
+
+
+def _describe_space(space: Space[Any]) -> dict[str, Any]:
+    if isinstance(space, Dict):
+        return {"dict": {name: _describe_space(entry) for name, entry in space.items()}}
+    if not isinstance(space, Box):
+        raise CheckpointError(f"expected a Box with one axis, or a Dict of Boxes, got {space}")
+    bounds: dict[str, Any] = {"low": space.low, "high": space.high}
+    if len(space.shape) != 1:
+        if not all((bound == bound.flat[0]).all() for bound in bounds.values()):
+            raise CheckpointError(f"expected the same bounds for all entries of {space}")
+        bounds = {name: bound.reshape(-1)[:1] for name, bound in bounds.items()}
+    # JSON knows no infinity.
+    described = {
+        name: [float(bound) if np.isfinite(bound) else None for bound in values] for name, values in bounds.items()
+    }
+    shape = {} if len(space.shape) == 1 else {"shape": list(space.shape)}
+    return {"dtype": np.dtype(space.dtype).name, **shape, **described}
+
+
+def _build_space(description: Mapping[str, Any]) -> Box | Dict:
+    if "dict" in description:
+        return Dict({name: _build_space(entry) for name, entry in description["dict"].items()})
     low = [-np.inf if bound is None else bound for bound in description["low"]]
     high = [np.inf if bound is None else bound for bound in description["high"]]
     dtype = np.dtype(description["dtype"])
+    if "shape" in description:
+        return Box(low[0], high[0], tuple(description["shape"]), dtype=dtype.type)
     return Box(np.array(low, dtype=dtype), np.array(high, dtype=dtype), dtype=dtype.type)

@@ -16,6 +16,7 @@ class ExponentialMovingAverage:
     Args:
         model: The model whose parameters are averaged.
         decay: Limit of the decay, in [0, 1); 0 keeps the last weights.
+        in_place: Whether the average is kept in the model's own parameters, where those being trained are another's.
 
     Raises:
         ValueError: If ``decay`` is outside [0, 1).
@@ -27,12 +28,14 @@ class ExponentialMovingAverage:
         >>> ema.copy_to(model)
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, *, in_place: bool = False) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), got {decay}")
         self.decay = decay
         self.num_updates = 0
-        self.averages: list[Tensor] = [parameter.detach().clone() for parameter in model.parameters()]
+        self.averages: list[Tensor] = [
+            parameter.detach() if in_place else parameter.detach().clone() for parameter in model.parameters()
+        ]
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

@@ -60,13 +60,17 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no policy at .*nowhere"):
         load_policy(tmp_path / "nowhere")
     model = PPO("MlpPolicy", "Pendulum-v1", device="cpu")
-    for file, content, message in (
-        ("model.safetensors", b"", "no policy that can be read"),
+    cases = (
+        ("model.safetensors", b"", "missing, truncated or foreign"),
         ("config.json", b"{", "cannot be read"),
         ("config.json", b'{"format_version": 1, "algorithm": "PPO"}', "no policy that can be read"),
         ("config.json", b'{"format_version": 9, "algorithm": "PPO"}', "format_version 1"),
-    ):
-        save_policy(model.policy, tmp_path / "policy", {})
-        (tmp_path / "policy" / file).write_bytes(content)
+        ("config.json", b'{"format_version": 1, "policy": "Own"}', "format_version 1"),
+        ("config.json", b'{"format_version": 1, "policy": "FlowPolicy"}', "no policy that can be read"),
+    )
+    for number, (file, content, message) in enumerate(cases):
+        folder = tmp_path / f"policy{number}"
+        save_policy(model.policy, folder, {})
+        (folder / file).write_bytes(content)
         with pytest.raises(CheckpointError, match=message):
-            load_policy(tmp_path / "policy")
+            load_policy(folder)

@@ -70,7 +70,7 @@ def test_without_rendering_it_says_so_and_goes_on(
     monkeypatch.setenv("MUJOCO_GL", "disabled")
     path = tmp_path / "comparison.mp4"
     path.write_bytes(b"of an earlier run")
-    demo.write_video(lambda obs, generators: np.zeros((len(obs), 7), np.float32), {}, [10_000], path)
+    demo.write_video(lambda obs, contexts: np.zeros((len(obs), 7), np.float32), {}, [10_000], path)
     said = capsys.readouterr().err
     assert "no video: offscreen rendering is not available (disabled:" in said
     assert len(said.splitlines()) == 1
@@ -167,7 +167,7 @@ def test_the_demo_evaluates_through_the_wrapper(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(demo, "evaluate_arm", evaluate)
     translator = MlpActionTranslator(7, 23)
-    results: Any = demo.evaluate_arms(lambda obs, generators: obs, {"mlp": translator}, [10_000])
+    results: Any = demo.evaluate_arms(lambda obs, contexts: obs, {"mlp": translator}, [10_000])
     assert list(results) == ["source", "untranslated", "mlp"]
     assert isinstance(built[2], ActionTranslationWrapper) and built[2].translator is translator
     masses = [env.unwrapped.model.body_mass.sum() for env in built]

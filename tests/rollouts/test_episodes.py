@@ -11,14 +11,14 @@ from torch import nn
 
 from generative_policies.action_translation import FlowActionPriorConditionedTranslator
 from generative_policies.envs import PUSHER_P1, ExactDynamics, make_env
-from generative_policies.rollouts import Episode, load_expert, run_episodes, source_act, translated_act
+from generative_policies.rollouts import Episode, EpisodeContext, load_expert, run_episodes, source_act, translated_act
 from generative_policies.rollouts.episodes import transitions
 from generative_policies.wrappers import ActionTranslationWrapper
 
 SEEDS = [10_003, 10_000, 10_007, 10_001, 10_002]
 
 
-def zeros(observations: Any, generators: Sequence[np.random.Generator]) -> Any:
+def zeros(observations: Any, contexts: Sequence[EpisodeContext]) -> Any:
     return np.zeros((len(observations), 7), np.float32)
 
 
@@ -80,8 +80,8 @@ def test_episodes_agree_with_a_plain_loop() -> None:
 
 
 def test_episodes_of_different_lengths_are_each_counted_once() -> None:
-    def push(observations: Any, generators: Sequence[np.random.Generator]) -> Any:
-        return np.stack([generator.uniform(-3, 3, 1) for generator in generators]).astype(np.float32)
+    def push(observations: Any, contexts: Sequence[EpisodeContext]) -> Any:
+        return np.stack([context.generator.uniform(-3, 3, 1) for context in contexts]).astype(np.float32)
 
     seeds = list(range(30))
     runs = [run_episodes(lambda: gymnasium.make("InvertedPendulum-v5"), push, seeds, num_envs=n) for n in (1, 7)]
@@ -116,7 +116,7 @@ def test_what_would_give_garbage_is_refused() -> None:
         run_episodes(lambda: gymnasium.make("CartPole-v1"), zeros, [0])
     calls = iter([0.0, np.nan])
     with pytest.raises(ValueError, match=r"finite actions .* step 1 of the episode with seed 7"):
-        run_episodes(lambda: make_env("Pusher-v5"), lambda obs, generators: np.full((1, 7), next(calls)), [7])
+        run_episodes(lambda: make_env("Pusher-v5"), lambda obs, contexts: np.full((1, 7), next(calls)), [7])
 
 
 def test_observations_are_copies() -> None:
@@ -149,7 +149,7 @@ def test_recorded_states_let_every_step_be_made_again() -> None:
     def push() -> gymnasium.Env[Any, Any]:
         return gymnasium.make("generative_policies/ArmPush2-v0")
 
-    def alternate(observations: Any, generators: Sequence[np.random.Generator]) -> Any:
+    def alternate(observations: Any, contexts: Sequence[EpisodeContext]) -> Any:
         return np.sign(observations[:, :2])
 
     episodes = run_episodes(push, alternate, [4, 9], record_states=True, num_envs=2)

@@ -26,11 +26,12 @@ from generative_policies.checkpoints import save
 from generative_policies.envs import PUSHER_P1, make_env
 from generative_policies.inverse_dynamics import MlpInverseDynamics
 from generative_policies.models import DictObservationEncoder
-from generative_policies.policies import save_policy
+from generative_policies.policies import FlowPolicy, save_policy
 from generative_policies.rollouts import evaluate_arm, load_expert, source_act, translated_act
 from generative_policies.wrappers import (
     ActionTranslationWrapper,
     InverseDynamicsWrapper,
+    LatentActionWrapper,
     ResidualActionWrapper,
     check_wrapper,
 )
@@ -71,12 +72,15 @@ def wrap(name: str, observations: str) -> gymnasium.Env[Any, Any]:
     if name == "inverse dynamics":
         model = randomize(MlpInverseDynamics(action_dim, width, (16,), **own))
         return InverseDynamicsWrapper(env, model, spread=np.full(11, 0.1) if own else None)
+    if name == "latent":
+        steered = FlowPolicy(env.observation_space, env.action_space, (16,), num_steps=2)
+        return LatentActionWrapper(env, randomize(steered).eval())
     kind = "MultiInputPolicy" if own else "MlpPolicy"
     return ResidualActionWrapper(env, PPO(kind, env, policy_kwargs={"net_arch": [16]}, device="cpu", seed=0))
 
 
 @pytest.mark.parametrize("observations", ["box", "dict", "task"])
-@pytest.mark.parametrize("name", ["translation", "inverse dynamics", "residual"])
+@pytest.mark.parametrize("name", ["translation", "inverse dynamics", "residual", "latent"])
 def test_the_checks_of_gymnasium_of_sb3_and_of_the_library_pass(name: str, observations: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -157,7 +161,7 @@ def test_wrapped_envs_in_worker_processes(context: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [PPO, SAC])
-@pytest.mark.parametrize("name", ["translation", "inverse dynamics", "residual"])
+@pytest.mark.parametrize("name", ["translation", "inverse dynamics", "residual", "latent"])
 def test_unmodified_algorithms_train_through_each_wrapper(name: str, algorithm: Any) -> None:
     env = Monitor(wrap(name, "box"))
     settings: dict[str, Any] = (

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from generative_policies import wrappers
 from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.models import DictObservationEncoder
+from generative_policies.policies import FlowPolicy
 from generative_policies.wrappers import as_sb3_vec_env, vec_env, vector
 from tests.wrappers.helpers import (
     AsDictionary,
@@ -41,6 +42,11 @@ def policy() -> Any:
     return PPO("MlpPolicy", "Hopper-v5", policy_kwargs={"net_arch": [16]}, seed=0, device="cpu").policy
 
 
+def flow_policy() -> Any:
+    env = hopper()
+    return randomize(FlowPolicy(env.observation_space, env.action_space, (16,), history=2, num_steps=2)).eval()
+
+
 # Name of the wrapper, and its arguments, made once: all forms share one model.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "translation": ("ActionTranslationWrapper", {"translator": randomize(MlpActionTranslator(3, 11, (16,)), 0.3)}),
@@ -48,6 +54,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "inverse dynamics": ("InverseDynamicsWrapper", {"inverse_dynamics": inverse_dynamics(3, 11)}),
     "stochastic inverse dynamics": ("InverseDynamicsWrapper", {"inverse_dynamics": inverse_dynamics(3, 11, True)}),
     "residual": ("ResidualActionWrapper", {"policy": policy(), "scale": 0.5}),
+    "residual on a flow": ("ResidualActionWrapper", {"policy": flow_policy(), "scale": 0.5}),
+    "latent": ("LatentActionWrapper", {"policy": flow_policy()}),
 }
 
 

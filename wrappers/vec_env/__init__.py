@@ -3,6 +3,13 @@
 from generative_policies.wrappers.vec_env.action_translation import ActionTranslationWrapper
 from generative_policies.wrappers.vec_env.as_sb3_vec_env import as_sb3_vec_env
 from generative_policies.wrappers.vec_env.inverse_dynamics import InverseDynamicsWrapper
+from generative_policies.wrappers.vec_env.latent_action import LatentActionWrapper
 from generative_policies.wrappers.vec_env.residual_action import ResidualActionWrapper
 
-__all__ = ["ActionTranslationWrapper", "InverseDynamicsWrapper", "ResidualActionWrapper", "as_sb3_vec_env"]
+__all__ = [
+    "ActionTranslationWrapper",
+    "InverseDynamicsWrapper",
+    "LatentActionWrapper",
+    "ResidualActionWrapper",
+    "as_sb3_vec_env",
+]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from generative_policies.wrappers.transforms import map_rows, take_row
+from generative_policies.policies.observation_map import map_rows, take_row
 
 
 def as_sb3_vec_env(env: "VectorEnv[Any, Any, Any]") -> VecEnv:

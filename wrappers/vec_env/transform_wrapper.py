@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from generative_policies.policies.observation_map import map_rows
 from generative_policies.wrappers.episodes import EpisodeRows, row_seeds
 from generative_policies.wrappers.transform_wrapper import one_thread_in_workers
-from generative_policies.wrappers.transforms import ActionTransform, map_rows
+from generative_policies.wrappers.transforms import ActionTransform
 
 
 class TransformVecEnvWrapper(VecEnvWrapper):

@@ -8,9 +8,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from generative_policies.policies.observation_map import map_rows
 from generative_policies.wrappers.episodes import EpisodeRows, row_seeds
 from generative_policies.wrappers.transform_wrapper import one_thread_in_workers
-from generative_policies.wrappers.transforms import ActionTransform, map_rows
+from generative_policies.wrappers.transforms import ActionTransform
 
 Flags = NDArray[np.bool_]
 Step = tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]

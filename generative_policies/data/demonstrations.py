@@ -1,0 +1,246 @@
+"""Demonstrations: whole episodes of observations, vectors or dictionaries, with the actions or without."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import gymnasium  # importing this package must not load it
+
+OBSERVATION = "observation"
+"""The name of the only entry of observations that are no dictionaries."""
+
+Observations = Mapping[str, NDArray[Any]]
+
+
+class Windows(NamedTuple):
+    """Which steps a policy sees and which it plans, by their number in the flat arrays of ``Demonstrations``.
+
+    Attributes:
+        history: ``(rows, history)``, the steps up to the current one; before an episode its first is repeated.
+        future: ``(rows, horizon)``, the current step and those after it; behind an episode its last is repeated.
+    """
+
+    history: NDArray[np.int64]
+    future: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Demonstrations:
+    """Episodes end to end, a row a step.
+
+    Observations are arrays by name, those that are no dictionaries under ``"observation"``. The observation after the
+    last action is kept apart, in ``last_observations``, where the episode has it.
+
+    Args:
+        lengths: ``(episodes,)``, steps of each.
+        observations: ``(steps, ...)`` by name.
+        actions: ``(steps, action_dim...)``, ``None`` for demonstrations of states alone.
+        last_observations: ``(episodes, ...)`` by name, ``None`` where they were not recorded.
+        observation_space: Of the env, where it is known.
+        action_space: Of the env, where it is known.
+
+    Raises:
+        ValueError: If there is no episode, one has a single step, numbers of rows differ, or an entry is not finite.
+
+    Example:
+        >>> episodes = [(np.zeros((6, 3)), np.zeros((5, 2))), (np.zeros((9, 3)), np.zeros((8, 2)))]
+        >>> demonstrations = Demonstrations.from_episodes(episodes)
+        >>> demonstrations.num_episodes, len(demonstrations)
+        (2, 13)
+    """
+
+    lengths: NDArray[np.int64]
+    observations: Observations
+    actions: NDArray[Any] | None = None
+    last_observations: Observations | None = None
+    observation_space: "gymnasium.Space[Any] | None" = None
+    action_space: "gymnasium.Space[Any] | None" = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", np.asarray(self.lengths, dtype=np.int64))
+        if len(self.lengths) == 0:
+            raise ValueError("demonstrations need at least one episode, got none")
+        if (self.lengths < 2).any():
+            short = int(np.flatnonzero(self.lengths < 2)[0])
+            raise ValueError(
+                f"episode {short} has {self.lengths[short]} steps, at least two are needed: leave such episodes out"
+            )
+        steps, episodes = int(self.lengths.sum()), len(self.lengths)
+        groups = {"observations": (self.observations, steps), "last_observations": (self.last_observations, episodes)}
+        for group, (arrays, rows) in groups.items():
+            for name, values in (arrays or {}).items():
+                self._check(f"{group}[{name!r}]", values, rows)
+        if self.actions is not None:
+            self._check("actions", self.actions, steps)
+
+    def __len__(self) -> int:
+        return int(self.lengths.sum())
+
+    @property
+    def num_episodes(self) -> int:
+        """The number of episodes."""
+        return len(self.lengths)
+
+    @property
+    def episodes(self) -> NDArray[np.int64]:
+        """``(steps,)``, the episode of each step."""
+        return np.repeat(np.arange(self.num_episodes), self.lengths)
+
+    @classmethod
+    def from_episodes(
+        cls,
+        episodes: Sequence[Any],
+        observation_space: "gymnasium.Space[Any] | None" = None,
+        action_space: "gymnasium.Space[Any] | None" = None,
+    ) -> Self:
+        """Join episodes.
+
+        Args:
+            episodes: Pairs of observations and actions, or objects with these attributes, such as those of Minari and
+                of ``rollouts.run_episodes``. Observations are an array ``(T + 1, ...)`` or ``(T, ...)``, or a
+                dictionary of such; actions are ``(T, ...)``, or ``None`` for states alone, of which T + 1 are needed.
+            observation_space: Of the env, where it is known.
+            action_space: Of the env, where it is known.
+
+        Raises:
+            ValueError: If there is no episode, one has a single step, or shapes do not fit.
+        """
+        rows = [_episode(number, episode) for number, episode in enumerate(episodes)]
+        if not rows:
+            raise ValueError("demonstrations need at least one episode, got none")
+        kinds = {(row.actions is None, row.last is None, _shapes(row)) for row in rows}
+        if len(kinds) > 1:
+            raise ValueError(f"all episodes must have the same shapes and the same parts, got {len(kinds)} kinds")
+        names = list(rows[0].observations)
+        return cls(
+            lengths=np.array([row.length for row in rows]),
+            observations={name: np.concatenate([row.observations[name] for row in rows]) for name in names},
+            actions=None
+            if rows[0].actions is None
+            else np.concatenate([row.actions for row in rows if row.actions is not None]),
+            last_observations=None
+            if rows[0].last is None
+            else {name: np.stack([row.last[name] for row in rows if row.last is not None]) for name in names},
+            observation_space=observation_space,
+            action_space=action_space,
+        )
+
+    @classmethod
+    def from_minari(cls, dataset: Any) -> Self:
+        """Read a Minari dataset.
+
+        Args:
+            dataset: Its id, the folder of a local one, or a ``MinariDataset``.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it has no episode, or one of a single step.
+        """
+        import minari  # takes a second
+
+        if isinstance(dataset, str | Path):
+            folder = Path(dataset)
+            if (folder / "data").is_dir():
+                folder = folder / "data"
+            dataset = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(str(dataset))
+        return cls.from_episodes(
+            list(dataset.iterate_episodes()),
+            observation_space=dataset.observation_space,
+            action_space=dataset.action_space,
+        )
+
+    def select(self, episodes: NDArray[Any]) -> Self:
+        """Return the given episodes, by their numbers, in this order."""
+        ends = np.cumsum(self.lengths)
+        rows = np.concatenate([np.arange(ends[number] - self.lengths[number], ends[number]) for number in episodes])
+        last = self.last_observations
+        return type(self)(
+            self.lengths[episodes],
+            {name: values[rows] for name, values in self.observations.items()},
+            None if self.actions is None else self.actions[rows],
+            None if last is None else {name: values[episodes] for name, values in last.items()},
+            self.observation_space,
+            self.action_space,
+        )
+
+    def split(self, validation_fraction: float, rng: np.random.Generator) -> tuple[Self, Self]:
+        """Split into training and validation data, an episode never on both sides.
+
+        Args:
+            validation_fraction: Share of the *episodes* for validation, at least one of them.
+            rng: Source of the choice.
+
+        Raises:
+            ValueError: If the fraction is not inside (0, 1) or there are fewer than two episodes.
+        """
+        if not 0 < validation_fraction < 1:
+            raise ValueError(f"validation_fraction must lie inside (0, 1), got {validation_fraction}")
+        if self.num_episodes < 2:
+            raise ValueError("a split by episode needs at least two episodes, got one; set validation_fraction to 0")
+        count = min(self.num_episodes - 1, max(1, round(validation_fraction * self.num_episodes)))
+        chosen = np.zeros(self.num_episodes, dtype=bool)
+        chosen[rng.choice(self.num_episodes, count, replace=False)] = True
+        return self.select(np.flatnonzero(~chosen)), self.select(np.flatnonzero(chosen))
+
+    def windows(self, history: int, horizon: int) -> Windows:
+        """Return what a policy sees and plans at each step.
+
+        Args:
+            history: Steps that it sees, the current one included.
+            horizon: Steps that it plans, the current one included.
+        """
+        ends = np.repeat(np.cumsum(self.lengths), self.lengths)[:, None]
+        beginnings = ends - np.repeat(self.lengths, self.lengths)[:, None]
+        steps = np.arange(len(self))[:, None]
+        past = np.maximum(steps + np.arange(1 - history, 1), beginnings)
+        return Windows(past, np.minimum(steps + np.arange(horizon), ends - 1))
+
+    def _check(self, name: str, values: NDArray[Any], rows: int) -> None:
+        if len(values) != rows:
+            raise ValueError(f"{name} must have {rows} rows, got shape {values.shape}")
+        if values.dtype.kind not in "fiub":
+            raise ValueError(f"{name} must hold numbers, got {values.dtype}")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values).reshape(rows, -1).all(axis=1))[0])
+            episode = self.episodes[row] if rows == len(self) else row
+            raise ValueError(f"{name} must be finite, got NaN or infinite entries in row {row}, of episode {episode}")
+
+
+class _Episode(NamedTuple):
+    length: int
+    observations: dict[str, NDArray[Any]]
+    last: dict[str, NDArray[Any]] | None
+    actions: NDArray[Any] | None
+
+
+def _episode(number: int, episode: Any) -> _Episode:
+    """One episode with the observation after its last action apart."""
+    given, taken = episode if isinstance(episode, tuple) else (episode.observations, episode.actions)
+    arrays = dict(given) if isinstance(given, Mapping) else {OBSERVATION: given}
+    observations = {str(name): np.asarray(values) for name, values in arrays.items()}
+    actions = None if taken is None else np.asarray(taken)
+    counts = {len(values) for values in observations.values()}
+    if len(counts) != 1:
+        raise ValueError(f"episode {number} must have equally many observations of each name, got {sorted(counts)}")
+    count = counts.pop()
+    length = count - 1 if actions is None else len(actions)
+    if count not in (length, length + 1):
+        raise ValueError(
+            f"episode {number} must have as many observations as actions, or one more, got {count} and {length}"
+        )
+    if count == length:
+        return _Episode(length, observations, None, actions)
+    last = {name: values[-1] for name, values in observations.items()}
+    return _Episode(length, {name: values[:-1] for name, values in observations.items()}, last, actions)
+
+
+def _shapes(row: _Episode) -> tuple[Any, ...]:
+    return (
+        tuple((name, values.shape[1:]) for name, values in row.observations.items()),
+        None if row.actions is None else row.actions.shape[1:],
+    )

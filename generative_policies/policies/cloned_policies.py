@@ -1,0 +1,243 @@
+"""Policies that are cloned from demonstrations: by flow matching, or by regression."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Dict, Space
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from generative_policies.data import OBSERVATION
+from generative_policies.models import ConditionalFlowModel, DictObservationEncoder, MlpRegressor, ResidualMlp
+from generative_policies.models.dimensions import check_dim
+from generative_policies.models.solvers import SOLVERS
+from generative_policies.policies.chunk_policy import ChunkPolicy
+from generative_policies.policies.episodic_policy import Rows
+
+
+class ClonedPolicy(ChunkPolicy):
+    """What policies share that a model of p(actions | observations) stands behind.
+
+    A subclass builds ``self.model``, whose loss is ``model(target, condition, generator=...)``; ``plan`` asks it.
+    """
+
+    model: nn.Module
+
+    @abstractmethod
+    def plan(self, rows: Rows, noise: NDArray[Any] | None) -> NDArray[Any]:
+        """Plan actions, see ``ChunkPolicy``."""
+
+    def loss(
+        self, observations: Mapping[str, Tensor], actions: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return the model's loss, in normalised units and with gradients.
+
+        Args:
+            observations: ``(batch, ...)`` by name, or ``(batch, history, ...)`` where the history is longer than one.
+            actions: ``(batch, horizon, action_dim)``, in [-1, 1] where the output is squashed.
+            generator: Source of the loss's randomness.
+        """
+        loss: Tensor = self.model(self._target(actions), dict(observations), generator=generator)
+        return loss
+
+    def fit_normalizers(self, observations: Mapping[str, Tensor], actions: Tensor) -> None:
+        """Fit the statistics from training data, shaped as in the loss."""
+        model: Any = self.model  # one of this library
+        model.fit_normalizers(self._target(actions), dict(observations))
+
+    def _target(self, actions: Tensor) -> Tensor:
+        return actions[:, 0] if self.horizon == 1 else actions
+
+
+class FlowPolicy(ClonedPolicy):
+    """A policy that samples its actions from a flow, and so keeps all modes of its demonstrations.
+
+    ``deterministic=True`` takes one fixed draw of the noise for all rows and steps: one of the modes, not their mean.
+
+    Args:
+        observation_space: A Box with one axis or an image, or a Dict of such.
+        action_space: A Box.
+        net_arch: Hidden widths of the residual-MLP velocity network.
+        horizon: Actions that are planned at once.
+        replan_interval: Actions that are taken before the next plan; all of them by default.
+        history: Observations that are seen, the current one included.
+        num_steps: Steps of the solver.
+        solver: euler, midpoint, heun or rk4.
+        image_features: Features that an image is encoded to.
+        network: Another velocity network, see ``VelocityNetwork``; ``encoder_for(...)`` tells its ``cond_dim``.
+        squash_output: Whether the model works in the scaled action range [-1, 1].
+        block: The model sees batches padded to a multiple of this many rows; 1 is fastest.
+
+    Raises:
+        TypeError: If a space is another.
+        ValueError: If a number or the solver is none of those.
+
+    Example:
+        >>> import gymnasium
+        >>> env = gymnasium.make("Pendulum-v1")
+        >>> policy = FlowPolicy(env.observation_space, env.action_space, horizon=8, replan_interval=4)
+        >>> observation, info = env.reset(seed=0)
+        >>> action, state = policy.predict(observation)
+        >>> action, state = policy.predict(observation, state)
+        >>> action.shape
+        (1,)
+    """
+
+    model: ConditionalFlowModel
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        net_arch: Sequence[int] = (256, 256),
+        *,
+        horizon: int = 1,
+        replan_interval: int | None = None,
+        history: int = 1,
+        num_steps: int = 10,
+        solver: str = "euler",
+        image_features: int = 32,
+        network: nn.Module | None = None,
+        squash_output: bool = False,
+        block: int = 16,
+    ) -> None:
+        action_dim = int(np.prod(action_space.shape or (0,)))
+        super().__init__(
+            observation_space,
+            action_space,
+            plan_dim=max(1, action_dim),
+            noise_dim=horizon * action_dim,
+            horizon=horizon,
+            replan_interval=replan_interval,
+            history=history,
+            squash_output=squash_output,
+            block=block,
+        )
+        if solver not in SOLVERS:
+            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
+        self.num_steps = check_dim("num_steps", num_steps)
+        self.solver = solver
+        self.net_arch = tuple(net_arch)
+        self.image_features = image_features
+        self._network = network
+        encoder = encoder_for(observation_space, history, image_features)
+        self.model = ConditionalFlowModel(
+            action_dim,
+            encoder.output_dim,
+            horizon=horizon,
+            network=network or ResidualMlp(action_dim, encoder.output_dim, self.net_arch, horizon=horizon),
+            encoder=encoder,
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments after the two spaces."""
+        return {
+            "net_arch": self.net_arch,
+            "horizon": self.horizon,
+            "replan_interval": self.replan_interval,
+            "history": self.history,
+            "num_steps": self.num_steps,
+            "solver": self.solver,
+            "image_features": self.image_features,
+            "network": self._network,
+            "squash_output": self.squash_output,
+            "block": self.block,
+        }
+
+    def plan(self, rows: Rows, noise: NDArray[Any] | None) -> NDArray[Any]:
+        """Sample actions, see ``ChunkPolicy``."""
+        assert noise is not None  # noise_dim is positive
+        samples = self.model.predict(
+            condition=rows,
+            num_steps=self.num_steps,
+            solver=self.solver,
+            noise=noise.reshape(-1, *self.model.sample_shape),
+        )
+        return np.asarray(samples).reshape(len(noise), self.horizon, self.action_dim)
+
+
+class MlpPolicy(ClonedPolicy):
+    """A policy that answers with the mean of the demonstrated actions; where they have several modes, with none.
+
+    Args:
+        observation_space: A Box with one axis or an image, or a Dict of such.
+        action_space: A Box.
+        net_arch: Hidden widths.
+        horizon: Actions that are planned at once.
+        replan_interval: Actions that are taken before the next plan; all of them by default.
+        history: Observations that are seen, the current one included.
+        image_features: Features that an image is encoded to.
+        squash_output: Whether the model works in the scaled action range [-1, 1].
+        block: The model sees batches padded to a multiple of this many rows; 1 is fastest.
+
+    Raises:
+        TypeError: If a space is another.
+        ValueError: If a number is none of those.
+
+    Example:
+        >>> import gymnasium
+        >>> env = gymnasium.make("Pendulum-v1")
+        >>> policy = MlpPolicy(env.observation_space, env.action_space, net_arch=(64, 64))
+        >>> policy.predict(env.reset(seed=0)[0])[0].shape
+        (1,)
+    """
+
+    model: MlpRegressor
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        net_arch: Sequence[int] = (256, 256),
+        *,
+        horizon: int = 1,
+        replan_interval: int | None = None,
+        history: int = 1,
+        image_features: int = 32,
+        squash_output: bool = False,
+        block: int = 16,
+    ) -> None:
+        action_dim = int(np.prod(action_space.shape or (0,)))
+        super().__init__(
+            observation_space,
+            action_space,
+            plan_dim=max(1, action_dim),
+            noise_dim=0,
+            horizon=horizon,
+            replan_interval=replan_interval,
+            history=history,
+            squash_output=squash_output,
+            block=block,
+        )
+        self.net_arch = tuple(net_arch)
+        self.image_features = image_features
+        encoder = encoder_for(observation_space, history, image_features)
+        self.model = MlpRegressor(action_dim, encoder.output_dim, self.net_arch, horizon=horizon, encoder=encoder)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments after the two spaces."""
+        return {
+            "net_arch": self.net_arch,
+            "horizon": self.horizon,
+            "replan_interval": self.replan_interval,
+            "history": self.history,
+            "image_features": self.image_features,
+            "squash_output": self.squash_output,
+            "block": self.block,
+        }
+
+    def plan(self, rows: Rows, noise: NDArray[Any] | None) -> NDArray[Any]:
+        """Return the mean actions, see ``ChunkPolicy``."""
+        answer = np.asarray(self.model.predict(rows))
+        return answer.reshape(len(answer), self.horizon, self.action_dim)
+
+
+def encoder_for(observation_space: Space[Any], history: int = 1, image_features: int = 32) -> DictObservationEncoder:
+    """Return the encoder of a policy's observations; one that is no dictionary goes by the name "observation"."""
+    entries = observation_space if isinstance(observation_space, Dict) else {OBSERVATION: observation_space}
+    return DictObservationEncoder(entries, image_features, history)
