@@ -27,7 +27,7 @@ def test_python_blocks_run_as_printed(
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     python = blocks("python")
-    assert len(python) == 3 and len(python[0].splitlines()) <= 20
+    assert len(python) == 4 and len(python[0].splitlines()) <= 20
     for block in python:
         exec(compile(block, "README.md", "exec"), names)  # our own file
     at_home, untranslated, translated = map(float, capsys.readouterr().out.split()[-3:])
@@ -35,6 +35,8 @@ def test_python_blocks_run_as_printed(
     # The same translator under SB3's evaluation, on the first 16 of the 20 seeds: it pushes there, too.
     assert -35 < names["mean_return"] < -20  # type: ignore[operator]
     assert names["venv"].num_envs == 16  # type: ignore[attr-defined]
+    assert -35 < names["flow_return"] < -20  # type: ignore[operator]
+    assert names["actions"].shape == (16, 7)  # type: ignore[attr-defined]
 
 
 def test_python_blocks_of_the_environments_page_run() -> None:
@@ -57,7 +59,7 @@ def test_commands_exist() -> None:
 def test_help_commands_run_as_printed(tmp_path: Path) -> None:
     lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
     commands = [line for line in lines if line and not line.startswith("make ")]
-    assert len(commands) == 6
+    assert len(commands) == 8
     for command in commands:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         # Benchmarks are run from a checkout, the rest from anywhere.
