@@ -6,7 +6,6 @@ Source: Pan et al. 2025, Much Ado About Noising (minimal iterative policy).
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium.spaces import Space
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from generative_policies.models import DictObservationEncoder, Normalizer, ResidualMlp
 from generative_policies.models.arrays import evaluating
-from generative_policies.policies import ClonedPolicy, encoder_for
+from generative_policies.policies import ClonedPolicy
 
 REFINED_AT = 0.9  # the time t* of the second step
 
@@ -79,18 +78,19 @@ class MinimalIterativePolicy(ClonedPolicy):
         horizon: int = 1,
         replan_interval: int | None = None,
     ) -> None:
-        action_dim = int(np.prod(action_space.shape or (0,)))
         super().__init__(
             observation_space,
             action_space,
-            plan_dim=action_dim,
-            noise_dim=0,
+            noise_per_step=0,
+            net_arch=net_arch,
             horizon=horizon,
             replan_interval=replan_interval,
+            history=1,
+            image_features=32,
+            squash_output=False,
+            block=16,
         )
-        self.model: MinimalIterativeModel = MinimalIterativeModel(
-            action_dim, encoder_for(observation_space), net_arch, horizon
-        )
+        self.model: MinimalIterativeModel = MinimalIterativeModel(self.action_dim, self.encoder(), net_arch, horizon)
 
     def plan(self, rows: Any, noise: NDArray[Any] | None) -> NDArray[Any]:
         """Predict the next actions."""

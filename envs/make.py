@@ -36,8 +36,10 @@ def make_env(
         False
     """
     camera = CAMERAS.get(env_id)
-    if render_mode is None or camera is None:
-        env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, render_mode=render_mode, **env_arguments)
+    if render_mode is None:  # not every env knows the argument
+        env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, **env_arguments)
+    elif camera is None:
+        env = gymnasium.make(env_id, render_mode=render_mode, **env_arguments)
     else:
         # Gymnasium sets a vector of the camera from an array only.
         config = {name: np.array(value) if isinstance(value, tuple) else value for name, value in camera.items()}

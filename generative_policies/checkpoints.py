@@ -174,7 +174,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
         for name, tensor in tensors.items():
             if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
                 raise ValueError(f"{name} holds other than finite real numbers")
-        model.load_state_dict(tensors, strict=True, assign=True)
+        state = model.state_dict()
+        if different := sorted(set(state) ^ set(tensors)):
+            raise RuntimeError(f"tensors missing or superfluous: {', '.join(different)}")
+        # Shapes alone get the file's tensors; what has memory keeps it, since an optimizer may hold it.
+        hollow = {name for name, tensor in state.items() if tensor.is_meta}
+        model.load_state_dict({name: tensors[name] for name in hollow}, strict=False, assign=True)
+        model.load_state_dict({name: tensors[name] for name in set(state) - hollow}, strict=False)
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{weights} cannot be read, it is missing, truncated or foreign: {error}") from error
     except RuntimeError as error:
@@ -249,7 +255,7 @@ def describe(value: Any, names: Mapping[type[nn.Module], str]) -> Any:
 
 
 def build(value: Any, names: Mapping[str, type[nn.Module]]) -> Any:
-    """The constructor argument that ``_describe`` was given."""
+    """The constructor argument that ``describe`` was given."""
     if isinstance(value, list):
         return [build(item, names) for item in value]
     if not isinstance(value, dict):

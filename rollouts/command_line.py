@@ -1,35 +1,60 @@
 """The command ``generative-policies``."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
+from generative_policies.rollouts.collect import CollectSettings, collect
+from generative_policies.rollouts.compare import CompareSettings, compare
 from generative_policies.rollouts.demo import DemoSettings, demo
+from generative_policies.rollouts.evaluate import EvaluateSettings, evaluate
+from generative_policies.rollouts.pair import PairSettings, pair
+from generative_policies.rollouts.train import TrainSettings, train
 from generative_policies.rollouts.train_source import TrainSourceSettings, train_source
 
 Command = (
-    Annotated[DemoSettings, tyro.conf.subcommand("demo")]
+    Annotated[CollectSettings, tyro.conf.subcommand("collect")]
+    | Annotated[PairSettings, tyro.conf.subcommand("pair")]
+    | Annotated[TrainSettings, tyro.conf.subcommand("train")]
+    | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
+    | Annotated[CompareSettings, tyro.conf.subcommand("compare")]
     | Annotated[TrainSourceSettings, tyro.conf.subcommand("train-source")]
+    | Annotated[DemoSettings, tyro.conf.subcommand("demo")]
 )
 
 
 def main() -> None:
-    """Run the command line; a bad setting or an unusable folder is one line, not a traceback."""
+    """Run the command line; what is wrong with settings, data or folders is one line, not a traceback."""
     try:
         settings = tyro.cli(Command, prog="generative-policies")
     except ValueError as error:  # a settings class refuses a value
         sys.exit(f"generative-policies: {error}")
     try:
-        match settings:
-            case DemoSettings():
-                demo(settings)
-            case TrainSourceSettings():
-                train_source(settings)
-    except OSError as error:
+        run(settings)
+    except (OSError, ValueError, TypeError, ImportError) as error:
         sys.exit(f"generative-policies: {error}")
     except KeyboardInterrupt:
-        sys.exit("generative-policies: interrupted")
+        sys.exit("generative-policies: interrupted; the same command goes on where it was")
+
+
+def run(settings: Any) -> None:
+    """Run the command of some settings."""
+    match settings:
+        case CollectSettings():
+            collect(settings)
+        case PairSettings():
+            pair(settings)
+        case TrainSettings():
+            train(settings)
+        case EvaluateSettings():
+            evaluate(settings)
+        case CompareSettings():
+            compare(settings)
+        case DemoSettings():
+            demo(settings)
+        case TrainSourceSettings():
+            train_source(settings)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from generative_policies.action_translation import (
     MlpActionTranslator,
 )
 from generative_policies.checkpoints import save
-from generative_policies.data import ActionPairDataset
 from generative_policies.envs import PUSHER_P1, DynamicsShift, make_env
 from generative_policies.envs.rendering import RenderingUnavailableError
 from generative_policies.inverse_dynamics import MlpInverseDynamics
-from generative_policies.rollouts.episodes import Act, run_episodes, source_act, transitions, translated_act
+from generative_policies.rollouts.aggregation import Rounds, aggregate
+from generative_policies.rollouts.episodes import Act, run_episodes, source_act, transitions
 from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, format_table, report_arms
 from generative_policies.rollouts.experts import load_expert
 from generative_policies.rollouts.pairing import relabel
@@ -169,29 +169,19 @@ def train_translator(
     name: str, source: Act, inverse_dynamics: MlpInverseDynamics, settings: DemoSettings
 ) -> ActionTranslator:
     """Collect with the current translator, relabel and retrain, round by round; the first collects untranslated."""
-    rng = np.random.default_rng([settings.seed, 1])
     generator = torch.Generator().manual_seed(settings.seed)
-    rounds: list[ActionPairDataset] = []
-    act = source
-    for k in range(settings.rounds):
-        first_seed = settings.first_training_seed + 500 + k * settings.episodes_per_round
-        episodes = run_episodes(
-            lambda: make_env(ENV, SHIFT),
-            act,
-            [first_seed + episode for episode in range(settings.episodes_per_round)],
-            exploration=list(rng.uniform(0.075, 0.2, settings.episodes_per_round)),
-            progress=f"{name}, round {k + 1}: collect target episodes",
-        )
-        rounds.append(relabel(transitions(episodes), inverse_dynamics))
-        data = ActionPairDataset.concatenate(rounds)
-        with initial_weights(generator):
-            translator: ActionTranslator = TRANSLATORS[name](
-                inverse_dynamics.action_dim, inverse_dynamics.obs_dim, [settings.hidden_width] * 2
-            )
-        fit_settings = FitSettings(num_updates=settings.translator_updates)
-        fit(translator, data, fit_settings, generator=generator, progress=f"{name}, round {k + 1}: train")
-        act = translated_act(source, translator)
-    return translator
+    return aggregate(
+        lambda: TRANSLATORS[name](inverse_dynamics.action_dim, inverse_dynamics.obs_dim, [settings.hidden_width] * 2),
+        source,
+        lambda: make_env(ENV, SHIFT),
+        lambda data: relabel(data, inverse_dynamics),
+        Rounds(settings.rounds, settings.episodes_per_round),
+        FitSettings(num_updates=settings.translator_updates),
+        first_seed=settings.first_training_seed + 500,
+        rng=np.random.default_rng([settings.seed, 1]),
+        generator=generator,
+        name=name,
+    ).translator
 
 
 def evaluate_arms(source: Act, translators: Mapping[str, ActionTranslator], seeds: list[int]) -> dict[str, ArmResult]:

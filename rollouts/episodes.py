@@ -49,6 +49,8 @@ class Episode:
         rewards: ``(T,)``.
         success: ``info["is_success"]`` at the end, ``None`` where the env reports none.
         states: ``(T + 1, state_size)``, physics states as of ``envs.get_state``, where they were asked for.
+        source_actions: ``(T, source_action_dim)``, what a source policy would do or did there, where that is known.
+        terminated: Whether the env ended it, and not a time limit.
     """
 
     seed: int
@@ -57,6 +59,8 @@ class Episode:
     rewards: NDArray[np.float64]
     success: bool | None
     states: NDArray[np.float64] | None = None
+    source_actions: NDArray[Any] | None = None
+    terminated: bool = False
 
     @property
     def total_reward(self) -> float:
@@ -145,6 +149,7 @@ def run_episodes(
     num_envs: int = 16,
     record_states: bool = False,
     progress: str | None = None,
+    on_episode: Callable[[int, Episode], None] | None = None,
 ) -> list[Episode]:
     """Run one episode a seed; the result does not depend on the number of envs.
 
@@ -157,6 +162,7 @@ def run_episodes(
         num_envs: Envs in step.
         record_states: Whether to keep the physics states of MuJoCo envs, so that any step can be made again.
         progress: Name of a progress bar, none by default.
+        on_episode: Called with the number of an episode in ``seeds`` and the episode, as soon as it is over.
 
     Returns:
         The episodes in the order of the seeds. Actions are clipped to the env's bounds.
@@ -189,6 +195,8 @@ def run_episodes(
             for row, action in zip(running, actions, strict=True):
                 if row.step(action):
                     episodes[row.number] = row.episode()
+                    if on_episode is not None:
+                        on_episode(row.number, episodes[row.number])
                     bar.update()
                     if not waiting:
                         continue
@@ -231,6 +239,7 @@ class _Running:
         self.actions: list[NDArray[Any]] = []
         self.rewards: list[float] = []
         self.success: bool | None = None
+        self.terminated = False
         self.states = [get_state(env)] if record_states else None
 
     def step(self, action: NDArray[Any]) -> bool:
@@ -255,7 +264,8 @@ class _Running:
             self.success = bool(info["is_success"])
         if self.states is not None:
             self.states.append(get_state(self.env))
-        return terminated or truncated
+        self.terminated = bool(terminated)
+        return bool(terminated or truncated)
 
     def episode(self) -> Episode:
         return Episode(
@@ -265,4 +275,5 @@ class _Running:
             np.array(self.rewards),
             self.success,
             None if self.states is None else np.stack(self.states),
+            terminated=self.terminated,
         )

@@ -4,7 +4,7 @@ import json
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,10 +24,26 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def settings_and_versions(settings: Any) -> dict[str, Any]:
+    """Return settings (a dataclass) and versions, as JSON holds them."""
+    assert is_dataclass(settings) and not isinstance(settings, type)
+    content: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
+    return {"settings": content, "versions": versions()}
+
+
+def same_settings(file: Path, settings: Any, free: Sequence[str] = ()) -> bool:
+    """Return whether a JSON was written with the same settings, but for those that change no result."""
+    try:
+        written = json.loads(file.read_text())["settings"]
+    except (OSError, ValueError, KeyError):
+        return False
+    expected = settings_and_versions(settings)["settings"]
+    return all(written.get(name) == value for name, value in expected.items() if name not in free)
+
+
 def write_json(path: Path, settings: Any, results: Mapping[str, Any]) -> None:
     """Write results with the settings (a dataclass) and versions that made them, whole or not at all."""
-    assert is_dataclass(settings) and not isinstance(settings, type)
-    content = {**results, "settings": asdict(settings), "versions": versions()}
+    content = {**results, **settings_and_versions(settings)}
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.write_text(json.dumps(content, indent=2, default=str) + "\n")

@@ -5,15 +5,69 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
-from gymnasium.spaces import Box
+import numpy as np
+from gymnasium.spaces import Box, Space
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.policies import ObservationMap
-from generative_policies.wrappers.recording import InMemory, from_record, record_box, record_model
+from generative_policies.policies.observation_map import Rows
+from generative_policies.wrappers.recording import InMemory, as_box, from_record, record_box, record_model
 from generative_policies.wrappers.transform_wrapper import TransformWrapper
-from generative_policies.wrappers.transforms import Translation
+from generative_policies.wrappers.transforms import ActionTransform, bounded_box, check_observations, loaded_model
+
+
+class Translation(ActionTransform):
+    """Source actions become target actions, see ``ActionTranslationWrapper``."""
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        translator: ActionTranslator | str | os.PathLike[str],
+        source_action_space: Box | Mapping[str, Sequence[float]] | None,
+        source_observation: ObservationMap | None,
+        block: int,
+    ) -> None:
+        target = bounded_box("the env's action space", action_space)
+        self.translator = loaded_model(translator, ActionTranslator, "translator")
+        model = self.translator
+        check_observations(model, "translator", observation_space)
+        if model.action_dim != target.shape[0]:
+            raise ValueError(
+                f"the translator gives actions of width {model.action_dim}, but the target env takes "
+                f"{target.shape[0]}; are source and target swapped?"
+            )
+        if source_action_space is None:
+            if model.source_action_dim != target.shape[0]:
+                raise ValueError(
+                    f"the translator takes source actions of width {model.source_action_dim}, the target's have "
+                    f"{target.shape[0]}: pass source_action_space"
+                )
+            source_action_space = target
+        source = bounded_box("source_action_space", as_box(source_action_space))
+        if source.shape[0] != model.source_action_dim:
+            raise ValueError(
+                f"the translator takes source actions of width {model.source_action_dim}, but "
+                f"source_action_space has {source.shape[0]}"
+            )
+        super().__init__(observation_space, target, source, block)
+        self.noise_dim = model.noise_dim
+        self.source_observation = source_observation
+        if source_observation is not None:
+            self.observation_space = source_observation.space(observation_space)
+
+    def respond(
+        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Translate; ``info`` holds the clipped source action."""
+        answers = self.translator.predict(observations, actions, noise=noise)
+        return answers, {"source_action": actions}
+
+    def show(self, observations: Rows) -> Rows:
+        """Return what the source policy was trained on."""
+        return observations if self.source_observation is None else self.source_observation(observations)
 
 
 class ActionTranslationWrapper(TransformWrapper, RecordConstructorArgs):

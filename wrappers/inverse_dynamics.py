@@ -6,13 +6,88 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Dict, Space
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from generative_policies.inverse_dynamics import InverseDynamics
+from generative_policies.policies.observation_map import Rows
 from generative_policies.wrappers.recording import from_record, record_model
 from generative_policies.wrappers.transform_wrapper import TransformWrapper
-from generative_policies.wrappers.transforms import PlannedChange
+from generative_policies.wrappers.transforms import ActionTransform, bounded_box, check_observations, loaded_model
+
+
+class PlannedChange(ActionTransform):
+    """Planned changes of the observation become actions, see ``InverseDynamicsWrapper``."""
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        inverse_dynamics: InverseDynamics | str | os.PathLike[str],
+        absolute: bool,
+        limit: float,
+        spread: Sequence[float] | NDArray[Any] | None,
+        block: int,
+    ) -> None:
+        target = bounded_box("the env's action space", action_space)
+        self.inverse_dynamics = loaded_model(inverse_dynamics, InverseDynamics, "inverse_dynamics")
+        model = self.inverse_dynamics
+        check_observations(model, "inverse dynamics", observation_space)
+        if model.action_dim != target.shape[0]:
+            raise ValueError(
+                f"the inverse dynamics gives actions of width {model.action_dim}, the env takes {target.shape[0]}"
+            )
+        if not (np.isfinite(limit) and limit > 0):
+            raise ValueError(f"limit must be positive and finite, got {limit}")
+        # What is planned: the leading part of a vector, or the vectors of a dictionary, in the order of their names.
+        if isinstance(observation_space, Dict):
+            self.entries = [
+                name
+                for name, space in observation_space.items()
+                if len(space.shape or ()) == 1 and np.issubdtype(space.dtype, np.floating)
+            ]
+            self.widths = [int(np.prod(observation_space[name].shape or ())) for name in self.entries]
+        else:
+            if not np.issubdtype(observation_space.dtype, np.floating):
+                raise TypeError(f"changes are planned of observations in floating point, got {observation_space}")
+            self.entries, self.widths = [], [model.next_obs_dim]
+        size = sum(self.widths)
+        center = np.zeros(size)
+        statistics = model.observation_normalizer if absolute else model.change_normalizer
+        if absolute and (statistics is None or spread is not None):
+            raise ValueError("absolute is for observations that are vectors, in units of the model's own statistics")
+        if statistics is None and spread is None:
+            raise ValueError(
+                f"spread must be given for dictionaries, {size} numbers: how much the entries of "
+                f"{', '.join(self.entries)} change in a step"
+            )
+        if absolute and statistics is not None:
+            center = statistics.mean.double().cpu().numpy()[:size]
+        if spread is None and statistics is not None:
+            spread = statistics.std.double().cpu().numpy()[:size]
+        scale = np.asarray(spread, dtype=np.float64)
+        if scale.shape != (size,) or not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError(f"spread must be {size} positive numbers, got {spread}")
+        self.absolute, self.center, self.scale = absolute, center, scale
+        self.noise_dim = model.noise_dim
+        super().__init__(observation_space, target, Box(-limit, limit, (size,), np.float32), block)
+
+    def respond(
+        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Answer with the action that leads to the plan; ``info`` holds the planned change."""
+        change = self.center + self.scale * actions
+        if isinstance(observations, dict):
+            parts = np.split(change, np.cumsum(self.widths)[:-1], axis=1)
+            planned = dict(observations)
+            for name, part in zip(self.entries, parts, strict=True):
+                planned[name] = (observations[name] + part).astype(observations[name].dtype)
+            return self.inverse_dynamics.predict(observations, planned, noise=noise), {"planned_change": change}
+        here = observations[:, : change.shape[1]]
+        goal = change if self.absolute else here + change
+        answers = self.inverse_dynamics.predict(observations, goal.astype(observations.dtype), noise=noise)
+        return answers, {"planned_change": goal - here}
 
 
 class InverseDynamicsWrapper(TransformWrapper, RecordConstructorArgs):

@@ -4,13 +4,67 @@ import os
 from typing import Any, SupportsFloat
 
 import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Space
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from generative_policies.policies import ChunkPolicy
+from generative_policies.policies.observation_map import Rows
 from generative_policies.wrappers.recording import from_record, record_model
 from generative_policies.wrappers.transform_wrapper import TransformWrapper
-from generative_policies.wrappers.transforms import LatentAction
+from generative_policies.wrappers.transforms import ActionTransform, bounded_box, loaded_policy
+
+
+class LatentAction(ActionTransform):
+    """The starting noise of a policy's plan becomes actions, see ``LatentActionWrapper``."""
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        policy: ChunkPolicy | BaseAlgorithm | str | os.PathLike[str],
+        limit: float,
+        block: int,
+    ) -> None:
+        target = bounded_box("the env's action space", action_space)
+        kind = "a ChunkPolicy, such as a FlowPolicy"
+        self.policy = loaded_policy(policy, ChunkPolicy, kind, observation_space, target)
+        if self.policy.noise_dim == 0:
+            raise ValueError(f"{type(self.policy).__name__} takes no noise, there is nothing to steer it by")
+        if not (np.isfinite(limit) and limit > 0):
+            raise ValueError(f"limit must be positive and finite, got {limit}")
+        self.steps_per_action = self.policy.replan_interval
+        self._taken = 0
+        self._plan: NDArray[Any] | None = None
+        self._history: tuple[NDArray[Any], ...] | None = None
+        self._next: tuple[NDArray[Any], tuple[NDArray[Any], ...]] | None = None
+        super().__init__(observation_space, target, Box(-limit, limit, (self.policy.noise_dim,), np.float32), block)
+
+    def respond(
+        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Take the next step of the plan that starts from the noise; the plan is made at its first."""
+        policy, starts = self.policy, self._pad(starts)
+        rows, _ = policy.observation_rows(observations)
+        history = self._history
+        if history is None:
+            history = policy.no_history(len(actions))
+        seen = policy.remember(rows, starts, history)
+        if starts.all():
+            self._taken = 0
+        plan = self._plan
+        if plan is None or self._taken == 0:
+            plan = policy.plan_rows(seen, actions)
+        self._next = plan, tuple(seen.values()) if policy.history > 1 else ()
+        return policy.env_actions(policy.act(rows, plan[:, self._taken])), {}
+
+    def commit(self) -> None:
+        """Count the step, and keep what was seen."""
+        assert self._next is not None  # an answer was given
+        self._plan, self._history = self._next
+        self._taken = (self._taken + 1) % self.steps_per_action
 
 
 class LatentActionWrapper(TransformWrapper, RecordConstructorArgs):
@@ -27,8 +81,9 @@ class LatentActionWrapper(TransformWrapper, RecordConstructorArgs):
 
     Args:
         env: An env with a flat, bounded action space.
-        policy: A ``FlowPolicy`` or another ``ChunkPolicy`` that takes noise, for this env, or the folder of one that
-            ``generative_policies.policies.save_policy`` wrote. A path makes ``env.spec`` recordable.
+        policy: A ``FlowPolicy`` or another ``ChunkPolicy`` that takes noise, for this env, the algorithm
+            that has it, or the folder of one that ``generative_policies.policies.save_policy`` wrote. A path makes
+            ``env.spec`` recordable.
         limit: Bound of the noise.
         block: The policy sees a batch padded to this many rows; 1 is fastest.
 
@@ -51,7 +106,7 @@ class LatentActionWrapper(TransformWrapper, RecordConstructorArgs):
     def __init__(
         self,
         env: gymnasium.Env[Any, NDArray[Any]],
-        policy: ChunkPolicy | str | os.PathLike[str],
+        policy: ChunkPolicy | BaseAlgorithm | str | os.PathLike[str],
         limit: float = 1.5,
         *,
         block: int = 16,

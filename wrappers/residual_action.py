@@ -4,14 +4,54 @@ import os
 from typing import Any
 
 import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Space
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
+from generative_policies.policies import EpisodicPolicy
+from generative_policies.policies.observation_map import Rows
 from generative_policies.wrappers.recording import from_record, record_model
 from generative_policies.wrappers.transform_wrapper import TransformWrapper
-from generative_policies.wrappers.transforms import Residual
+from generative_policies.wrappers.transforms import ActionTransform, bounded_box, loaded_policy
+
+
+class Residual(ActionTransform):
+    """Bounded corrections are added to a policy's own actions, see ``ResidualActionWrapper``."""
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        policy: BasePolicy | BaseAlgorithm | str | os.PathLike[str],
+        scale: float,
+        block: int,
+    ) -> None:
+        target = bounded_box("the env's action space", action_space)
+        self.policy = loaded_policy(policy, BasePolicy, "one of SB3", observation_space, target)
+        if not (np.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale must be positive and finite, got {scale}")
+        half_range = 0.5 * (target.high.astype(np.float64) - target.low)
+        self.reach = scale * half_range
+        self.state: tuple[NDArray[Any], ...] | None = None
+        self._next_state: tuple[NDArray[Any], ...] | None = None
+        super().__init__(observation_space, target, Box(-1.0, 1.0, target.shape, np.float32), block)
+
+    def respond(
+        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Add the correction; ``info`` holds the policy's own action."""
+        starts, state = self._pad(starts), self.state
+        if state is None and isinstance(self.policy, EpisodicPolicy):
+            state = self.policy.initial_state([0] * len(starts))  # it draws nothing, acting deterministically
+        own, self._next_state = self.policy.predict(observations, state, starts, deterministic=True)
+        return own + self.reach * actions, {"policy_action": own}
+
+    def commit(self) -> None:
+        """Keep the policy's state."""
+        self.state = self._next_state
 
 
 class ResidualActionWrapper(TransformWrapper, RecordConstructorArgs):

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -11,16 +11,12 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import BasePolicy
 
-from generative_policies.action_translation import ActionTranslator
 from generative_policies.checkpoints import load
 from generative_policies.data import pad_rows
-from generative_policies.inverse_dynamics import InverseDynamics
 from generative_policies.models.dimensions import check_dim
-from generative_policies.policies import ChunkPolicy, ObservationMap, load_policy
+from generative_policies.policies import load_policy
 from generative_policies.policies.observation_map import Rows, map_rows
-from generative_policies.wrappers.recording import as_box
 
 _sum = np.add.reduce  # without the detour through Python that ``ndarray.sum`` takes
 
@@ -143,215 +139,6 @@ class ActionTransform(ABC):
         return rows.repeat(self.block, axis=0) if len(rows) == 1 else pad_rows(rows, self.block)
 
 
-class Translation(ActionTransform):
-    """Source actions become target actions, see ``ActionTranslationWrapper``."""
-
-    def __init__(
-        self,
-        observation_space: Space[Any],
-        action_space: Space[Any],
-        translator: ActionTranslator | str | os.PathLike[str],
-        source_action_space: Box | Mapping[str, Sequence[float]] | None,
-        source_observation: ObservationMap | None,
-        block: int,
-    ) -> None:
-        target = bounded_box("the env's action space", action_space)
-        self.translator = _loaded(translator, ActionTranslator, "translator")
-        model = self.translator
-        _check_observations(model, "translator", observation_space)
-        if model.action_dim != target.shape[0]:
-            raise ValueError(
-                f"the translator gives actions of width {model.action_dim}, but the target env takes "
-                f"{target.shape[0]}; are source and target swapped?"
-            )
-        if source_action_space is None:
-            if model.source_action_dim != target.shape[0]:
-                raise ValueError(
-                    f"the translator takes source actions of width {model.source_action_dim}, the target's have "
-                    f"{target.shape[0]}: pass source_action_space"
-                )
-            source_action_space = target
-        source = bounded_box("source_action_space", as_box(source_action_space))
-        if source.shape[0] != model.source_action_dim:
-            raise ValueError(
-                f"the translator takes source actions of width {model.source_action_dim}, but "
-                f"source_action_space has {source.shape[0]}"
-            )
-        super().__init__(observation_space, target, source, block)
-        self.noise_dim = model.noise_dim
-        self.source_observation = source_observation
-        if source_observation is not None:
-            self.observation_space = source_observation.space(observation_space)
-
-    def respond(
-        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
-    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-        """Translate; ``info`` holds the clipped source action."""
-        answers = self.translator.predict(observations, actions, noise=noise)
-        return answers, {"source_action": actions}
-
-    def show(self, observations: Rows) -> Rows:
-        """Return what the source policy was trained on."""
-        return observations if self.source_observation is None else self.source_observation(observations)
-
-
-class PlannedChange(ActionTransform):
-    """Planned changes of the observation become actions, see ``InverseDynamicsWrapper``."""
-
-    def __init__(
-        self,
-        observation_space: Space[Any],
-        action_space: Space[Any],
-        inverse_dynamics: InverseDynamics | str | os.PathLike[str],
-        absolute: bool,
-        limit: float,
-        spread: Sequence[float] | NDArray[Any] | None,
-        block: int,
-    ) -> None:
-        target = bounded_box("the env's action space", action_space)
-        self.inverse_dynamics = _loaded(inverse_dynamics, InverseDynamics, "inverse_dynamics")
-        model = self.inverse_dynamics
-        _check_observations(model, "inverse dynamics", observation_space)
-        if model.action_dim != target.shape[0]:
-            raise ValueError(
-                f"the inverse dynamics gives actions of width {model.action_dim}, the env takes {target.shape[0]}"
-            )
-        if not (np.isfinite(limit) and limit > 0):
-            raise ValueError(f"limit must be positive and finite, got {limit}")
-        # What is planned: the leading part of a vector, or the vectors of a dictionary, in the order of their names.
-        if isinstance(observation_space, Dict):
-            self.entries = [
-                name
-                for name, space in observation_space.items()
-                if len(space.shape or ()) == 1 and np.issubdtype(space.dtype, np.floating)
-            ]
-            self.widths = [int(np.prod(observation_space[name].shape or ())) for name in self.entries]
-        else:
-            if not np.issubdtype(observation_space.dtype, np.floating):
-                raise TypeError(f"changes are planned of observations in floating point, got {observation_space}")
-            self.entries, self.widths = [], [model.next_obs_dim]
-        size = sum(self.widths)
-        center = np.zeros(size)
-        statistics = model.observation_normalizer if absolute else model.change_normalizer
-        if absolute and (statistics is None or spread is not None):
-            raise ValueError("absolute is for observations that are vectors, in units of the model's own statistics")
-        if statistics is None and spread is None:
-            raise ValueError(
-                f"spread must be given for dictionaries, {size} numbers: how much the entries of "
-                f"{', '.join(self.entries)} change in a step"
-            )
-        if absolute and statistics is not None:
-            center = statistics.mean.double().cpu().numpy()[:size]
-        if spread is None and statistics is not None:
-            spread = statistics.std.double().cpu().numpy()[:size]
-        scale = np.asarray(spread, dtype=np.float64)
-        if scale.shape != (size,) or not (np.isfinite(scale).all() and (scale > 0).all()):
-            raise ValueError(f"spread must be {size} positive numbers, got {spread}")
-        self.absolute, self.center, self.scale = absolute, center, scale
-        self.noise_dim = model.noise_dim
-        super().__init__(observation_space, target, Box(-limit, limit, (size,), np.float32), block)
-
-    def respond(
-        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
-    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-        """Answer with the action that leads to the plan; ``info`` holds the planned change."""
-        change = self.center + self.scale * actions
-        if isinstance(observations, dict):
-            parts = np.split(change, np.cumsum(self.widths)[:-1], axis=1)
-            planned = dict(observations)
-            for name, part in zip(self.entries, parts, strict=True):
-                planned[name] = (observations[name] + part).astype(observations[name].dtype)
-            return self.inverse_dynamics.predict(observations, planned, noise=noise), {"planned_change": change}
-        here = observations[:, : change.shape[1]]
-        goal = change if self.absolute else here + change
-        answers = self.inverse_dynamics.predict(observations, goal.astype(observations.dtype), noise=noise)
-        return answers, {"planned_change": goal - here}
-
-
-class Residual(ActionTransform):
-    """Bounded corrections are added to a policy's own actions, see ``ResidualActionWrapper``."""
-
-    def __init__(
-        self,
-        observation_space: Space[Any],
-        action_space: Space[Any],
-        policy: BasePolicy | BaseAlgorithm | str | os.PathLike[str],
-        scale: float,
-        block: int,
-    ) -> None:
-        target = bounded_box("the env's action space", action_space)
-        self.policy = _loaded_policy(policy, BasePolicy | BaseAlgorithm, "one of SB3", observation_space, target)
-        if not (np.isfinite(scale) and scale > 0):
-            raise ValueError(f"scale must be positive and finite, got {scale}")
-        half_range = 0.5 * (target.high.astype(np.float64) - target.low)
-        self.reach = scale * half_range
-        self.state: tuple[NDArray[Any], ...] | None = None
-        self._next_state: tuple[NDArray[Any], ...] | None = None
-        super().__init__(observation_space, target, Box(-1.0, 1.0, target.shape, np.float32), block)
-
-    def respond(
-        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
-    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-        """Add the correction; ``info`` holds the policy's own action."""
-        starts = self._pad(starts)
-        own, self._next_state = self.policy.predict(observations, self.state, starts, deterministic=True)
-        return own + self.reach * actions, {"policy_action": own}
-
-    def commit(self) -> None:
-        """Keep the policy's state."""
-        self.state = self._next_state
-
-
-class LatentAction(ActionTransform):
-    """The starting noise of a policy's plan becomes actions, see ``LatentActionWrapper``."""
-
-    def __init__(
-        self,
-        observation_space: Space[Any],
-        action_space: Space[Any],
-        policy: ChunkPolicy | str | os.PathLike[str],
-        limit: float,
-        block: int,
-    ) -> None:
-        target = bounded_box("the env's action space", action_space)
-        kind = "a ChunkPolicy, such as a FlowPolicy"
-        self.policy = _loaded_policy(policy, ChunkPolicy, kind, observation_space, target)
-        if self.policy.noise_dim == 0:
-            raise ValueError(f"{type(self.policy).__name__} takes no noise, there is nothing to steer it by")
-        if not (np.isfinite(limit) and limit > 0):
-            raise ValueError(f"limit must be positive and finite, got {limit}")
-        self.steps_per_action = self.policy.replan_interval
-        self._taken = 0
-        self._plan: NDArray[Any] | None = None
-        self._history: tuple[NDArray[Any], ...] | None = None
-        self._next: tuple[NDArray[Any], tuple[NDArray[Any], ...]] | None = None
-        super().__init__(observation_space, target, Box(-limit, limit, (self.policy.noise_dim,), np.float32), block)
-
-    def respond(
-        self, observations: Rows, actions: NDArray[Any], noise: NDArray[Any] | None, starts: NDArray[np.bool_]
-    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-        """Take the next step of the plan that starts from the noise; the plan is made at its first."""
-        policy, starts = self.policy, self._pad(starts)
-        rows, _ = policy.observation_rows(observations)
-        history = self._history
-        if history is None:
-            history = policy.no_history(len(actions))
-        seen = policy.remember(rows, starts, history)
-        if starts.all():
-            self._taken = 0
-        plan = self._plan
-        if plan is None or self._taken == 0:
-            plan = policy.plan_rows(seen, actions)
-        self._next = plan, tuple(seen.values()) if policy.history > 1 else ()
-        return policy.env_actions(policy.act(rows, plan[:, self._taken])), {}
-
-    def commit(self) -> None:
-        """Count the step, and keep what was seen."""
-        assert self._next is not None  # an answer was given
-        self._plan, self._history = self._next
-        self._taken = (self._taken + 1) % self.steps_per_action
-
-
 def require_single_steps(transform: ActionTransform) -> None:
     """Refuse a transform whose actions stand for several env steps, for wrappers that keep many envs in step.
 
@@ -394,17 +181,27 @@ def shapes(space: Any) -> Any:
     return {name: shapes(entry) for name, entry in space.items()} if isinstance(space, Dict) else space.shape
 
 
-def _loaded(model: Any, kind: type[Any], name: str) -> Any:
-    """A model, or the one of a checkpoint path."""
+def loaded_model(model: Any, kind: type[Any], name: str) -> Any:
+    """Return a model, or the one of a checkpoint path.
+
+    Raises:
+        TypeError: If it is another kind of model.
+    """
     loaded = load(model) if isinstance(model, str | os.PathLike) else model
     if not isinstance(loaded, kind):
         raise TypeError(f"{name} must be an {kind.__name__} or the path of one, got {type(loaded).__name__}")
     return loaded
 
 
-def _loaded_policy(policy: Any, kind: Any, name: str, observation_space: Space[Any], action_space: Box) -> Any:
-    """A policy for these spaces, or the one that is saved under a path."""
+def loaded_policy(policy: Any, kind: Any, name: str, observation_space: Space[Any], action_space: Box) -> Any:
+    """Return a policy for these spaces: itself, an algorithm's, or the one that is saved under a path.
+
+    Raises:
+        TypeError: If it is another kind of policy.
+        ValueError: If it is for other spaces.
+    """
     loaded = load_policy(policy) if isinstance(policy, str | os.PathLike) else policy
+    loaded = loaded.policy if isinstance(loaded, BaseAlgorithm) else loaded
     if not isinstance(loaded, kind):
         raise TypeError(f"policy must be {name} or the path of one, got {type(loaded).__name__}")
     for part, expected, found in (
@@ -417,8 +214,13 @@ def _loaded_policy(policy: Any, kind: Any, name: str, observation_space: Space[A
     return loaded
 
 
-def _check_observations(model: Any, name: str, observation_space: Space[Any]) -> None:
-    """Check that a model takes what the env observes."""
+def check_observations(model: Any, name: str, observation_space: Space[Any]) -> None:
+    """Check that a model takes what the env observes.
+
+    Raises:
+        TypeError: If the observations are of another kind.
+        ValueError: If their shapes differ.
+    """
     encoder = model.observation_encoder
     if isinstance(observation_space, Box) and len(observation_space.shape) == 1:
         width = observation_space.shape[0]

@@ -17,6 +17,25 @@ OBSERVATION = "observation"
 Observations = Mapping[str, NDArray[Any]]
 
 
+def join_vectors(observations: Observations) -> NDArray[Any]:
+    """Return the entries that are vectors of floats side by side, in the order of their names.
+
+    Args:
+        observations: ``(rows, ...)`` by name.
+
+    Returns:
+        ``(rows, obs_dim)``.
+
+    Raises:
+        ValueError: If no entry is such a vector.
+    """
+    vectors = [values for _, values in sorted(observations.items()) if values.ndim == 2 and values.dtype.kind == "f"]
+    if not vectors:
+        shapes = {name: values.shape[1:] for name, values in observations.items()}
+        raise ValueError(f"planning needs vectors of floats among the observations, got shapes {shapes}")
+    return np.concatenate(vectors, axis=1)
+
+
 class Windows(NamedTuple):
     """Which steps a policy sees and which it plans, by their number in the flat arrays of ``Demonstrations``.
 
@@ -43,9 +62,11 @@ class Demonstrations:
         last_observations: ``(episodes, ...)`` by name, ``None`` where they were not recorded.
         observation_space: Of the env, where it is known.
         action_space: Of the env, where it is known.
+        are_normalized: Whether observations are what a policy behind a ``VecNormalize`` saw, and not the env's.
 
     Raises:
-        ValueError: If there is no episode, one has a single step, numbers of rows differ, or an entry is not finite.
+        ValueError: If there is no episode or no observation, an episode has a single step, numbers of rows differ, or
+            an entry is not finite.
 
     Example:
         >>> episodes = [(np.zeros((6, 3)), np.zeros((5, 2))), (np.zeros((9, 3)), np.zeros((8, 2)))]
@@ -60,9 +81,18 @@ class Demonstrations:
     last_observations: Observations | None = None
     observation_space: "gymnasium.Space[Any] | None" = None
     action_space: "gymnasium.Space[Any] | None" = None
+    are_normalized: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths", np.asarray(self.lengths, dtype=np.int64))
+        for name in ("observations", "last_observations"):
+            arrays = getattr(self, name)
+            if arrays is not None:
+                object.__setattr__(self, name, {key: np.asarray(values) for key, values in arrays.items()})
+        if self.actions is not None:
+            object.__setattr__(self, "actions", np.asarray(self.actions))
+        if not self.observations:
+            raise ValueError("demonstrations need observations, got none")
         if len(self.lengths) == 0:
             raise ValueError("demonstrations need at least one episode, got none")
         if (self.lengths < 2).any():
@@ -97,6 +127,7 @@ class Demonstrations:
         episodes: Sequence[Any],
         observation_space: "gymnasium.Space[Any] | None" = None,
         action_space: "gymnasium.Space[Any] | None" = None,
+        are_normalized: bool = False,
     ) -> Self:
         """Join episodes.
 
@@ -106,6 +137,7 @@ class Demonstrations:
                 dictionary of such; actions are ``(T, ...)``, or ``None`` for states alone, of which T + 1 are needed.
             observation_space: Of the env, where it is known.
             action_space: Of the env, where it is known.
+            are_normalized: As in the constructor.
 
         Raises:
             ValueError: If there is no episode, one has a single step, or shapes do not fit.
@@ -128,6 +160,7 @@ class Demonstrations:
             else {name: np.stack([row.last[name] for row in rows if row.last is not None]) for name in names},
             observation_space=observation_space,
             action_space=action_space,
+            are_normalized=are_normalized,
         )
 
     @classmethod
@@ -166,6 +199,7 @@ class Demonstrations:
             None if last is None else {name: values[episodes] for name, values in last.items()},
             self.observation_space,
             self.action_space,
+            self.are_normalized,
         )
 
     def split(self, validation_fraction: float, rng: np.random.Generator) -> tuple[Self, Self]:
@@ -201,9 +235,9 @@ class Demonstrations:
         return Windows(past, np.minimum(steps + np.arange(horizon), ends - 1))
 
     def _check(self, name: str, values: NDArray[Any], rows: int) -> None:
-        if len(values) != rows:
+        if values.ndim and len(values) != rows:
             raise ValueError(f"{name} must have {rows} rows, got shape {values.shape}")
-        if values.dtype.kind not in "fiub":
+        if values.ndim == 0 or values.dtype.kind not in "fiub":
             raise ValueError(f"{name} must hold numbers, got {values.dtype}")
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values).reshape(rows, -1).all(axis=1))[0])
@@ -220,9 +254,11 @@ class _Episode(NamedTuple):
 
 def _episode(number: int, episode: Any) -> _Episode:
     """One episode with the observation after its last action apart."""
-    given, taken = episode if isinstance(episode, tuple) else (episode.observations, episode.actions)
+    given, taken = episode if isinstance(episode, tuple | list) else (episode.observations, episode.actions)
     arrays = dict(given) if isinstance(given, Mapping) else {OBSERVATION: given}
     observations = {str(name): np.asarray(values) for name, values in arrays.items()}
+    if any(values.ndim == 0 for values in observations.values()):
+        raise ValueError(f"episode {number} must observe arrays, or a dictionary of arrays; nested ones are not known")
     actions = None if taken is None else np.asarray(taken)
     counts = {len(values) for values in observations.values()}
     if len(counts) != 1:

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from generative_policies.data.demonstrations import OBSERVATION, Demonstrations
+from generative_policies.data.demonstrations import Demonstrations, join_vectors
 from generative_policies.data.episodic import EpisodicDataset
 
 
@@ -25,26 +25,24 @@ class NextStateDataset(EpisodicDataset):
 
     @classmethod
     def from_demonstrations(
-        cls, demonstrations: Demonstrations, horizon: int = 1, next_obs_dim: int | None = None
+        cls, demonstrations: Demonstrations, horizon: int = 1, next_obs_dim: int | None = None, history: int = 1
     ) -> Self:
         """Take the states of demonstrations, whether they have actions or not.
 
         Args:
-            demonstrations: Of vectors, with the observation after the last action.
+            demonstrations: With the observation after the last action; of dictionaries, the vectors of floats are
+                joined in the order of their names.
             horizon: Steps that are planned; behind the end of an episode its last observation is repeated.
             next_obs_dim: Width of the leading part that is planned; the whole observation by default.
+            history: Observations that are seen, side by side, the current one first; at the beginning of an episode its
+                first is repeated.
 
         Raises:
-            ValueError: If observations are no vectors, or the last ones are missing.
+            ValueError: If there are no vectors, or the last observations are missing.
         """
         if demonstrations.last_observations is None:
             raise ValueError("planning needs the observation after each episode's last action, T + 1 in all")
-        if set(demonstrations.observations) != {OBSERVATION}:
-            raise ValueError(f"planning needs vectors, got a dictionary of {sorted(demonstrations.observations)}")
-        obs = demonstrations.observations[OBSERVATION]
-        last = demonstrations.last_observations[OBSERVATION]
-        if obs.ndim != 2:
-            raise ValueError(f"planning needs vectors, got observations of shape {obs.shape[1:]}")
+        obs, last = join_vectors(demonstrations.observations), join_vectors(demonstrations.last_observations)
         # Each episode with its last observation, end to end.
         ends = np.cumsum(demonstrations.lengths)
         everything = np.insert(obs, ends, last, axis=0)
@@ -53,4 +51,5 @@ class NextStateDataset(EpisodicDataset):
         behind = ends[episode] + episode  # the row of the last observation
         following = np.minimum(rows[:, None] + np.arange(1, horizon + 1), behind[:, None])
         next_obs = everything[following][..., :next_obs_dim]
-        return cls(episode, obs, next_obs[:, 0] if horizon == 1 else next_obs)
+        seen = obs[demonstrations.windows(history, 1).history[:, ::-1]].reshape(len(obs), -1)
+        return cls(episode, seen, next_obs[:, 0] if horizon == 1 else next_obs)

@@ -4,27 +4,26 @@ import copy
 import io
 import math
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Dict, Space
+from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.preprocessing import is_image_space, maybe_transpose
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
-from torch import Tensor, nn
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
-from generative_policies.data import OBSERVATION, Demonstrations
+from generative_policies.data import Demonstrations
 from generative_policies.models.arrays import evaluating
 from generative_policies.models.dimensions import check_dim
 from generative_policies.policies.cloned_policies import ClonedPolicy, FlowPolicy, MlpPolicy
+from generative_policies.policies.demonstration_batches import Batches, normalized_observations, observations_of
 from generative_policies.policies.rollout_buffers import as_demonstrations
 from generative_policies.training import ExponentialMovingAverage, initial_weights
 
@@ -141,12 +140,13 @@ class BehaviorCloning(BaseAlgorithm):
         self._training: Batches | None = None
         self._validation: Batches | None = None
         self.demonstrations = None if demonstrations is None else as_demonstrations(demonstrations)
-        self._as_the_policy_saw = isinstance(demonstrations, RolloutBuffer)
         if env is None and self.demonstrations is not None:
-            spaces = self.demonstrations.observation_space, self.demonstrations.action_space
-            if None in spaces:
+            observed, acted = self.demonstrations.observation_space, self.demonstrations.action_space
+            if observed is None or acted is None:
                 raise ValueError("env may be None where the demonstrations know their spaces; these do not")
-            self.observation_space, self.action_space = spaces  # type: ignore[assignment]
+            # As SB3 would see an env with them: images with the channels first.
+            env_of_spaces = self._wrap_env(_SpacesAlone(observed, acted), monitor_wrapper=False)
+            self.observation_space, self.action_space = env_of_spaces.observation_space, env_of_spaces.action_space
             self.n_envs = 1
         if _init_setup_model:
             self._setup_model()
@@ -169,10 +169,10 @@ class BehaviorCloning(BaseAlgorithm):
         else:  # of a file, which goes on where it was saved, with the same episodes held out
             self.generator.set_state(torch.as_tensor(self._generator_state))
         if self.demonstrations is not None:
+            self.demonstrations = as_demonstrations(self.demonstrations)  # load puts in what it is given
             self._take(self.demonstrations, fit_normalizers=True)
         self.learner: ClonedPolicy = copy.deepcopy(self.policy).train()
         self.optimizer = torch.optim.AdamW(self.learner.parameters(), lr=1.0, weight_decay=self.weight_decay)
-        self._average = ExponentialMovingAverage(self.policy, self.ema_decay, in_place=True)
 
     def set_demonstrations(self, demonstrations: Any) -> None:
         """Give demonstrations to an algorithm that was loaded; the policy's statistics stay as they are.
@@ -181,8 +181,18 @@ class BehaviorCloning(BaseAlgorithm):
             demonstrations: As in the constructor.
         """
         self.demonstrations = as_demonstrations(demonstrations)
-        self._as_the_policy_saw = isinstance(demonstrations, RolloutBuffer)
         self._take(self.demonstrations, fit_normalizers=False)
+
+    def set_env(self, env: gymnasium.Env[Any, Any] | VecEnv, force_reset: bool = True) -> None:
+        """Set the env; where it normalises observations, demonstrations are normalised by its statistics from now on.
+
+        Args:
+            env: An env with the policy's spaces.
+            force_reset: As everywhere in SB3.
+        """
+        super().set_env(env, force_reset)
+        if self.demonstrations is not None:
+            self._take(self.demonstrations, fit_normalizers=False)
 
     def learn(
         self,
@@ -211,7 +221,11 @@ class BehaviorCloning(BaseAlgorithm):
             raise RuntimeError("there are no demonstrations; a loaded algorithm gets them by set_demonstrations")
         without_env = self.env is None
         if without_env:  # SB3 resets one, and callbacks look at it
-            self.env = DummyVecEnv([lambda: _SpacesAlone(self.observation_space, self.action_space)])
+            self.env = self._wrap_env(_SpacesAlone(self.observation_space, self.action_space))
+        normalize = self._vec_normalize_env
+        moving = normalize is not None and normalize.training
+        if normalize is not None:
+            normalize.training = False  # what SB3 resets must not move the statistics of the demonstrations
         try:
             total_timesteps, callback = self._setup_learn(
                 total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -231,6 +245,8 @@ class BehaviorCloning(BaseAlgorithm):
         finally:
             if without_env:
                 self.env = None
+            if normalize is not None:
+                normalize.training = moving
         return self
 
     def validation_loss(self) -> float | None:
@@ -263,7 +279,7 @@ class BehaviorCloning(BaseAlgorithm):
         super().save(path, exclude, include)
 
     def _excluded_save_params(self) -> list[str]:
-        own = ["demonstrations", "_training", "_validation", "generator", "_average"]
+        own = ["demonstrations", "_training", "_validation", "generator"]
         return [*super()._excluded_save_params(), *own]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -277,7 +293,7 @@ class BehaviorCloning(BaseAlgorithm):
         both.init_callback(self)
         return both
 
-    def _update(self, data: "Batches") -> Tensor:
+    def _update(self, data: Batches) -> float:
         """Take one gradient step, and take its weights into the average."""
         rows = torch.randint(len(data), (self.batch_size,), generator=self.generator)
         loss = self.learner.loss(*data.batch(rows), generator=self.generator)
@@ -286,15 +302,19 @@ class BehaviorCloning(BaseAlgorithm):
         nn.utils.clip_grad_norm_(self.learner.parameters(), self.max_grad_norm)
         self.optimizer.step()
         self._n_updates += 1
-        self._average.num_updates = self._n_updates - 1  # those before loading count
-        self._average.update(self.learner)
-        return loss.detach()
-
-    def _log(self, loss: Tensor) -> None:
+        # In the policy's own parameters; built anew, since a copy of an algorithm would still hold the first one's.
+        average = ExponentialMovingAverage(self.policy, self.ema_decay, in_place=True)
+        average.num_updates = self._n_updates - 1
+        average.update(self.learner)
+        for buffer, learned in zip(self.policy.buffers(), self.learner.buffers(), strict=True):
+            buffer.copy_(learned)
         value = loss.item()
         if not math.isfinite(value):
-            raise ValueError(f"the loss became {value} by step {self.num_timesteps}; lower the learning rate")
-        self.logger.record("train/loss", value)
+            raise ValueError(f"the loss became {value} in step {self.num_timesteps + 1}; lower the learning rate")
+        return value
+
+    def _log(self, loss: float) -> None:
+        self.logger.record("train/loss", loss)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         validation_loss = self.validation_loss()
         if validation_loss is not None:
@@ -306,7 +326,7 @@ class BehaviorCloning(BaseAlgorithm):
         """Check demonstrations against the spaces, hold some episodes out, and fit the statistics on the others."""
         if demonstrations.actions is None:
             raise ValueError("behaviour cloning needs actions; states alone are for FlowPlanner")
-        observations = _observations(demonstrations, self.observation_space)
+        observations = observations_of(demonstrations, self.observation_space)
         action_space: Any = self.action_space  # a Box, as the policy checked
         if demonstrations.actions.shape[1:] != action_space.shape:
             raise ValueError(
@@ -314,9 +334,9 @@ class BehaviorCloning(BaseAlgorithm):
                 f"{action_space.shape}"
             )
         normalize = self._vec_normalize_env
-        if normalize is not None and normalize.norm_obs and not self._as_the_policy_saw:
-            observations = _normalized(observations, normalize)
-        actions = demonstrations.actions
+        if normalize is not None and normalize.norm_obs and not demonstrations.are_normalized:
+            observations = normalized_observations(observations, normalize)
+        actions = _inside(demonstrations.actions, action_space)
         if self.policy.squash_output:
             actions = self.policy.scale_action(actions)
         taken = Demonstrations(demonstrations.lengths, observations, actions)
@@ -326,41 +346,7 @@ class BehaviorCloning(BaseAlgorithm):
         self._training = Batches(training, self.policy, self.device)
         self._validation = None if validation is None else Batches(validation, self.policy, self.device)
         if fit_normalizers:
-            self.policy.fit_normalizers(*self._training.batch(torch.arange(len(training))))
-
-
-class Batches:
-    """The windows of demonstrations as tensors, gathered a batch at a time.
-
-    Args:
-        demonstrations: With actions.
-        policy: Tells how much it sees and plans.
-        device: Where its parameters live.
-    """
-
-    def __init__(self, demonstrations: Demonstrations, policy: ClonedPolicy, device: torch.device) -> None:
-        actions = demonstrations.actions
-        assert actions is not None  # the caller saw to it
-        windows = demonstrations.windows(policy.history, policy.horizon)
-        self.is_single = policy.history == 1
-        self.history = torch.as_tensor(windows.history, device=device)
-        self.future = torch.as_tensor(windows.future, device=device)
-        self.observations = {
-            name: torch.as_tensor(np.ascontiguousarray(values)).to(
-                device=device, dtype=torch.float32 if values.dtype.kind == "f" else None
-            )
-            for name, values in demonstrations.observations.items()
-        }
-        self.actions = torch.as_tensor(actions.reshape(len(actions), -1), dtype=torch.float32, device=device)
-
-    def __len__(self) -> int:
-        return len(self.future)
-
-    def batch(self, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return observations and actions as ``ClonedPolicy.loss`` takes them, of the given steps."""
-        rows = rows.to(self.future.device)
-        past = self.history[rows, 0] if self.is_single else self.history[rows]
-        return {name: values[past] for name, values in self.observations.items()}, self.actions[self.future[rows]]
+            self.policy.fit_normalizers(*self._training.for_statistics())
 
 
 class _ProgressBar(ProgressBarCallback):
@@ -383,35 +369,14 @@ class _SpacesAlone(gymnasium.Env[Any, Any]):
         return self.observation_space.sample(), {}
 
 
-class _Entry(NamedTuple):
-    name: str
-    space: Any
-
-
-def _observations(demonstrations: Demonstrations, space: Space[Any]) -> dict[str, NDArray[Any]]:
-    """The observations by the names of the space, images with the channels where the space has them."""
-    entries = [_Entry(*item) for item in space.items()] if isinstance(space, Dict) else [_Entry(OBSERVATION, space)]
-    names = {entry.name for entry in entries}
-    if set(demonstrations.observations) != names:
+def _inside(actions: NDArray[Any], space: Box) -> NDArray[Any]:
+    """Actions clipped to their bounds, which they may leave by rounding errors alone."""
+    margin = 1e-3 * np.where(np.isfinite(space.high - space.low), space.high - space.low, 0.0)
+    outside = ((actions < space.low - margin) | (actions > space.high + margin)).reshape(len(actions), -1).any(axis=1)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
         raise ValueError(
-            f"the demonstrations observe {sorted(demonstrations.observations)}, the observation space has "
-            f"{sorted(names)}"
+            f"the demonstrations' action {actions[row]} in row {row} lies outside of {space}: are they in other units?"
         )
-    found = {}
-    for name, entry in entries:
-        values = demonstrations.observations[name]
-        if isinstance(entry, Box) and is_image_space(entry) and values.shape[1:] != entry.shape:
-            with_channels_last = values.ndim == 4 and (values.shape[3], *values.shape[1:3]) == entry.shape
-            values = maybe_transpose(values, entry) if with_channels_last else values
-        if values.shape[1:] != entry.shape:
-            raise ValueError(
-                f"the demonstrations' {name!r} has shape {values.shape[1:]}, the observation space {entry.shape}"
-            )
-        found[name] = values
-    return found
-
-
-def _normalized(observations: Mapping[str, NDArray[Any]], normalize: VecNormalize) -> dict[str, NDArray[Any]]:
-    if set(observations) == {OBSERVATION} and not isinstance(normalize.observation_space, Dict):
-        return {OBSERVATION: np.asarray(normalize.normalize_obs(observations[OBSERVATION]))}
-    return dict(normalize.normalize_obs(dict(observations)))
+    inside: NDArray[Any] = np.clip(actions, space.low, space.high)
+    return inside

@@ -1,5 +1,6 @@
 """Policies as JSON and safetensors: rebuilt by class, never unpickled, value functions and critics included."""
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict, Space
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
@@ -28,6 +30,7 @@ from generative_policies.policies.inverse_dynamics_policy import InverseDynamics
 from generative_policies.policies.translated_policy import TranslatedPolicy
 
 FORMAT_VERSION = 1
+MAX_ENTRIES = 10_000_000  # of a space, some hundred large images
 # SB3's policy classes by the name of the algorithm that trains them.
 ALGORITHMS: dict[str, type[ActorCriticPolicy] | type[SACPolicy]] = {"PPO": ActorCriticPolicy, "SAC": SACPolicy}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"Tanh": nn.Tanh, "ReLU": nn.ReLU, "ELU": nn.ELU, "SiLU": nn.SiLU}
@@ -36,18 +39,21 @@ OWN_POLICIES: dict[str, type[EpisodicPolicy]] = {
 }
 
 
-def save_policy(policy: BasePolicy, path: str | os.PathLike[str], provenance: Mapping[str, Any] | None = None) -> None:
+def save_policy(
+    policy: BasePolicy | BaseAlgorithm, path: str | os.PathLike[str], provenance: Mapping[str, Any] | None = None
+) -> None:
     """Write a policy as a folder; one that is there already is replaced as a whole.
 
     Args:
         policy: One of this library, or of SB3's PPO or SAC with its value function or critics, an MLP policy over a
-            flat Box observation.
+            flat Box observation; or the algorithm that has it.
         path: The folder; its parents are made.
         provenance: What made it: command, seed, steps, time, score.
 
     Raises:
         CheckpointError: If the policy could not be rebuilt from JSON, or ``path`` is something else.
     """
+    policy = policy.policy if isinstance(policy, BaseAlgorithm) else policy
     config = {"format_version": FORMAT_VERSION, **_describe(policy), "provenance": dict(provenance or {})}
     write_folder(Path(path), config, policy)
 
@@ -77,14 +83,17 @@ def load_policy(path: str | os.PathLike[str]) -> BasePolicy:
     try:
         policy = _rebuild(config)
         load_weights(policy, path)
-    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, RecursionError, ArithmeticError) as error:
         raise CheckpointError(f"{path} is no policy that can be read: {error}") from error
     policy.set_training_mode(False)
     return policy
 
 
 def _is_known(config: Mapping[str, Any]) -> bool:
-    return config.get("algorithm") in ALGORITHMS or config.get("policy") in OWN_POLICIES
+    algorithm, policy = config.get("algorithm"), config.get("policy")
+    return (isinstance(algorithm, str) and algorithm in ALGORITHMS) or (
+        isinstance(policy, str) and policy in OWN_POLICIES
+    )
 
 
 def _describe(policy: BasePolicy) -> dict[str, Any]:
@@ -165,11 +174,9 @@ def _describe_space(space: Space[Any]) -> dict[str, Any]:
         return {"dict": {name: _describe_space(entry) for name, entry in space.items()}}
     if not isinstance(space, Box):
         raise CheckpointError(f"expected a Box with one axis, or a Dict of Boxes, got {space}")
-    bounds: dict[str, Any] = {"low": space.low, "high": space.high}
-    if len(space.shape) != 1:
-        if not all((bound == bound.flat[0]).all() for bound in bounds.values()):
-            raise CheckpointError(f"expected the same bounds for all entries of {space}")
-        bounds = {name: bound.reshape(-1)[:1] for name, bound in bounds.items()}
+    bounds = {"low": space.low.reshape(-1), "high": space.high.reshape(-1)}
+    if len(space.shape) != 1 and all((bound == bound[:1]).all() for bound in bounds.values()):
+        bounds = {name: bound[:1] for name, bound in bounds.items()}  # of images
     # JSON knows no infinity.
     described = {
         name: [float(bound) if np.isfinite(bound) else None for bound in values] for name, values in bounds.items()
@@ -181,9 +188,12 @@ def _describe_space(space: Space[Any]) -> dict[str, Any]:
 def _build_space(description: Mapping[str, Any]) -> Box | Dict:
     if "dict" in description:
         return Dict({name: _build_space(entry) for name, entry in description["dict"].items()})
-    low = [-np.inf if bound is None else bound for bound in description["low"]]
-    high = [np.inf if bound is None else bound for bound in description["high"]]
     dtype = np.dtype(description["dtype"])
-    if "shape" in description:
-        return Box(low[0], high[0], tuple(description["shape"]), dtype=dtype.type)
-    return Box(np.array(low, dtype=dtype), np.array(high, dtype=dtype), dtype=dtype.type)
+    low = np.array([-np.inf if bound is None else bound for bound in description["low"]], dtype=dtype)
+    high = np.array([np.inf if bound is None else bound for bound in description["high"]], dtype=dtype)
+    shape = tuple(description.get("shape", low.shape))
+    if math.prod(shape) > MAX_ENTRIES:
+        raise CheckpointError(f"a space of shape {shape} has more than {MAX_ENTRIES} entries")
+    if low.size == high.size == 1:
+        return Box(low.item(), high.item(), shape, dtype=dtype.type)
+    return Box(low.reshape(shape), high.reshape(shape), dtype=dtype.type)

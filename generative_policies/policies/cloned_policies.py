@@ -1,6 +1,6 @@
 """Policies that are cloned from demonstrations: by flow matching, or by regression."""
 
-from abc import abstractmethod
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,13 +22,71 @@ class ClonedPolicy(ChunkPolicy):
     """What policies share that a model of p(actions | observations) stands behind.
 
     A subclass builds ``self.model``, whose loss is ``model(target, condition, generator=...)``; ``plan`` asks it.
+
+    Args:
+        observation_space: A Box with one axis or an image, or a Dict of such.
+        action_space: A Box.
+        noise_per_step: Standard normal numbers that a planned step takes.
+        net_arch: Hidden widths.
+        horizon: Actions that are planned at once.
+        replan_interval: Actions that are taken before the next plan; all of them by default.
+        history: Observations that are seen, the current one included.
+        image_features: Features that an image is encoded to.
+        squash_output: Whether the model works in the scaled action range [-1, 1].
+        block: The model sees batches padded to a multiple of this many rows; 1 is fastest.
+
+    Raises:
+        TypeError: If a space is another.
+        ValueError: If a number is none of those.
     """
 
     model: nn.Module
 
-    @abstractmethod
-    def plan(self, rows: Rows, noise: NDArray[Any] | None) -> NDArray[Any]:
-        """Plan actions, see ``ChunkPolicy``."""
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        *,
+        noise_per_step: int,
+        net_arch: Sequence[int],
+        horizon: int,
+        replan_interval: int | None,
+        history: int,
+        image_features: int,
+        squash_output: bool,
+        block: int,
+    ) -> None:
+        # A scalar action has one number; other spaces than a Box are refused below.
+        super().__init__(
+            observation_space,
+            action_space,
+            plan_dim=int(np.prod(action_space.shape or (1,))),
+            noise_dim=horizon * noise_per_step,
+            horizon=horizon,
+            replan_interval=replan_interval,
+            history=history,
+            squash_output=squash_output,
+            block=block,
+        )
+        self.net_arch = tuple(net_arch)
+        self.image_features = image_features
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments after the two spaces."""
+        return {
+            "net_arch": self.net_arch,
+            "horizon": self.horizon,
+            "replan_interval": self.replan_interval,
+            "history": self.history,
+            "image_features": self.image_features,
+            "squash_output": self.squash_output,
+            "block": self.block,
+        }
+
+    def encoder(self) -> DictObservationEncoder:
+        """Return a new encoder of what the policy sees."""
+        return encoder_for(self.observation_space, self.history, self.image_features)
 
     def loss(
         self, observations: Mapping[str, Tensor], actions: Tensor, generator: torch.Generator | None = None
@@ -104,15 +162,15 @@ class FlowPolicy(ClonedPolicy):
         squash_output: bool = False,
         block: int = 16,
     ) -> None:
-        action_dim = int(np.prod(action_space.shape or (0,)))
         super().__init__(
             observation_space,
             action_space,
-            plan_dim=max(1, action_dim),
-            noise_dim=horizon * action_dim,
+            noise_per_step=int(np.prod(action_space.shape or (1,))),
+            net_arch=net_arch,
             horizon=horizon,
             replan_interval=replan_interval,
             history=history,
+            image_features=image_features,
             squash_output=squash_output,
             block=block,
         )
@@ -120,33 +178,23 @@ class FlowPolicy(ClonedPolicy):
             raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
         self.num_steps = check_dim("num_steps", num_steps)
         self.solver = solver
-        self.net_arch = tuple(net_arch)
-        self.image_features = image_features
-        self._network = network
-        encoder = encoder_for(observation_space, history, image_features)
+        self.has_own_network = network is not None
+        encoder = self.encoder()
         self.model = ConditionalFlowModel(
-            action_dim,
+            self.action_dim,
             encoder.output_dim,
             horizon=horizon,
-            network=network or ResidualMlp(action_dim, encoder.output_dim, self.net_arch, horizon=horizon),
+            # A copy: policies that are built from the same arguments must not train each other.
+            network=copy.deepcopy(network)
+            or ResidualMlp(self.action_dim, encoder.output_dim, self.net_arch, horizon=horizon),
             encoder=encoder,
         )
 
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments after the two spaces."""
-        return {
-            "net_arch": self.net_arch,
-            "horizon": self.horizon,
-            "replan_interval": self.replan_interval,
-            "history": self.history,
-            "num_steps": self.num_steps,
-            "solver": self.solver,
-            "image_features": self.image_features,
-            "network": self._network,
-            "squash_output": self.squash_output,
-            "block": self.block,
-        }
+        own = {"num_steps": self.num_steps, "solver": self.solver}
+        return super().config | own | ({"network": self.model.network} if self.has_own_network else {})
 
     def plan(self, rows: Rows, noise: NDArray[Any] | None) -> NDArray[Any]:
         """Sample actions, see ``ChunkPolicy``."""
@@ -201,35 +249,20 @@ class MlpPolicy(ClonedPolicy):
         squash_output: bool = False,
         block: int = 16,
     ) -> None:
-        action_dim = int(np.prod(action_space.shape or (0,)))
         super().__init__(
             observation_space,
             action_space,
-            plan_dim=max(1, action_dim),
-            noise_dim=0,
+            noise_per_step=0,
+            net_arch=net_arch,
             horizon=horizon,
             replan_interval=replan_interval,
             history=history,
+            image_features=image_features,
             squash_output=squash_output,
             block=block,
         )
-        self.net_arch = tuple(net_arch)
-        self.image_features = image_features
-        encoder = encoder_for(observation_space, history, image_features)
-        self.model = MlpRegressor(action_dim, encoder.output_dim, self.net_arch, horizon=horizon, encoder=encoder)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments after the two spaces."""
-        return {
-            "net_arch": self.net_arch,
-            "horizon": self.horizon,
-            "replan_interval": self.replan_interval,
-            "history": self.history,
-            "image_features": self.image_features,
-            "squash_output": self.squash_output,
-            "block": self.block,
-        }
+        encoder = self.encoder()
+        self.model = MlpRegressor(self.action_dim, encoder.output_dim, net_arch, horizon=horizon, encoder=encoder)
 
     def plan(self, rows: Rows, noise: NDArray[Any] | None) -> NDArray[Any]:
         """Return the mean actions, see ``ChunkPolicy``."""

@@ -36,10 +36,10 @@ class EpisodeMemory:
     @classmethod
     def from_seeds(cls, seeds: Sequence[int] | NDArray[np.int64]) -> Self:
         """Return the memory before the first episodes of these reset seeds."""
-        rows = np.asarray(seeds, dtype=np.int64)
-        if rows.ndim != 1 or (rows < 0).any():
-            raise ValueError(f"seeds must be non-negative numbers, one a row, got {seeds}")
-        return cls(rows, np.full(len(rows), -1), np.zeros((len(rows), 4), dtype=np.uint64))
+        rows = np.asarray(seeds)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows < 0).any():
+            raise ValueError(f"seeds must be non-negative integers, one a row, got {seeds}")
+        return cls(rows.astype(np.int64), np.full(len(rows), -1), np.zeros((len(rows), 4), dtype=np.uint64))
 
     @classmethod
     def unseeded(cls, count: int) -> Self:

@@ -18,6 +18,7 @@ from generative_policies.data.episode_generator import Stream
 from generative_policies.models.dimensions import check_dim
 from generative_policies.policies.episode_memory import EpisodeMemory, Flags, State
 
+MAX_BLOCK = 4_096
 Rows = dict[str, NDArray[Any]]
 """Observations ``(rows, ...)`` by name; those that are no dictionaries under ``"observation"``."""
 
@@ -73,7 +74,12 @@ class EpisodicPolicy(BasePolicy):
             raise TypeError(f"action_space must be a Box, got {action_space}")
         if squash_output and not action_space.is_bounded():
             raise ValueError(f"squash_output needs a bounded action space, got {action_space}")
-        self.block = check_dim("block", block)
+        if not isinstance(squash_output, bool):
+            raise TypeError(f"squash_output must be True or False, got {squash_output!r}")
+        if check_dim("block", block) > MAX_BLOCK:
+            raise ValueError(f"block must be at most {MAX_BLOCK}, got {block}")
+        self.block = block
+        self._state_shapes: list[tuple[int, ...]] | None = None  # of a row, once they are asked for
         self.action_dim = int(np.prod(action_space.shape, dtype=int))
 
     @property
@@ -134,8 +140,7 @@ class EpisodicPolicy(BasePolicy):
         if state is None:
             fresh = EpisodeMemory.unseeded(count)
             state = (*fresh.state, *self.initial_memory(fresh))
-        if any(len(array) != count for array in state):
-            raise ValueError(f"state is of {len(state[0])} rows, the observation of {count}")
+        self._check_state(state, count)
         if episode_start is not None and np.shape(episode_start) not in ((count,), ()):
             raise ValueError(f"episode_start must have shape ({count},), got {np.shape(episode_start)}")
         memory = EpisodeMemory.from_state(state)
@@ -160,6 +165,16 @@ class EpisodicPolicy(BasePolicy):
         own = self.initial_memory(memory)
         answer = self.respond(rows, memory.begin(starts, self.stream), starts, own, deterministic)
         return torch.as_tensor(answer.actions, device=self.device)
+
+    def _check_state(self, state: State, count: int) -> None:
+        """Check that a state is this policy's, of so many rows."""
+        if self._state_shapes is None:
+            self._state_shapes = [array.shape[1:] for array in self.initial_state([0])]
+        shapes = [np.shape(array)[1:] for array in state]
+        if shapes != self._state_shapes:
+            raise ValueError(f"state holds arrays with rows of shapes {shapes}, this policy's are {self._state_shapes}")
+        if any(len(array) != count for array in state):
+            raise ValueError(f"state is of {len(state[0])} rows, the observation of {count}")
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {"observation_space": self.observation_space, "action_space": self.action_space, **self.config}

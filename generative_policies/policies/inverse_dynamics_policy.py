@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import NDArray
 
-from generative_policies.data import OBSERVATION
+from generative_policies.data import join_vectors
 from generative_policies.inverse_dynamics import InverseDynamics
 from generative_policies.policies.chunk_policy import ChunkPolicy
 from generative_policies.policies.episodic_policy import Rows
@@ -22,12 +22,16 @@ class InverseDynamicsPolicy(ChunkPolicy):
     The planner may be another robot's: it sees and plans the leading ``planner.obs_dim`` entries of the observation,
     which then have to mean the same on both, and the inverse dynamics has as ``next_obs_dim`` the width of its plans.
 
+    Of dictionaries, what is seen and planned are the vectors of floats, joined in the order of their names, see
+    ``data.join_vectors``. An inverse dynamics with an encoder gets dictionaries, whose images stay as they are.
+
     Args:
-        observation_space: A Box with one axis.
+        observation_space: A Box with one axis, or a Dict.
         action_space: A Box.
         planner: The planner; its noise, as that of the inverse dynamics, is the episode's own.
         inverse_dynamics: The inverse dynamics of this robot.
         replan_interval: Steps that are taken before the next plan; all that are planned by default.
+        history: Observations that the planner sees, side by side, the current one first, see ``NextStateDataset``.
         block: Models see batches padded to a multiple of this many rows; 1 is fastest.
 
     Raises:
@@ -56,6 +60,7 @@ class InverseDynamicsPolicy(ChunkPolicy):
         inverse_dynamics: InverseDynamics,
         *,
         replan_interval: int | None = None,
+        history: int = 1,
         block: int = 16,
     ) -> None:
         if not isinstance(planner, FlowPlanner) or not isinstance(inverse_dynamics, InverseDynamics):
@@ -63,8 +68,17 @@ class InverseDynamicsPolicy(ChunkPolicy):
                 f"expected a FlowPlanner and an InverseDynamics, got {type(planner).__name__} and "
                 f"{type(inverse_dynamics).__name__}"
             )
-        if not isinstance(observation_space, Box) or len(observation_space.shape) != 1:
-            raise TypeError(f"observation_space must be a Box with one axis, got {observation_space}")
+        entries = dict(observation_space.items()) if isinstance(observation_space, Dict) else {"": observation_space}
+        # What is planned, by name; other entries are seen alone.
+        self.widths = {
+            name: space.shape[0]
+            for name, space in sorted(entries.items())
+            if isinstance(space, Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
+        }
+        if not self.widths:
+            raise TypeError(
+                f"observation_space must be a Box with one axis, or a Dict of some, got {observation_space}"
+            )
         # A plan holds the observations and the noise of the actions that lead there.
         super().__init__(
             observation_space,
@@ -73,14 +87,20 @@ class InverseDynamicsPolicy(ChunkPolicy):
             noise_dim=planner.noise_dim + planner.horizon * inverse_dynamics.noise_dim,
             horizon=planner.horizon,
             replan_interval=replan_interval,
+            history=history,
             block=block,
         )
-        width = observation_space.shape[0]
+        width, encoder = sum(self.widths.values()), inverse_dynamics.observation_encoder
+        planned = planner.next_obs_dim
         found = {
-            "the planner sees as many entries at most as the robot observes": planner.obs_dim <= width,
-            "the inverse dynamics sees what the robot observes": inverse_dynamics.obs_dim == width,
+            "the planner sees as many entries at most as the robot observes": (
+                planner.obs_dim % history == 0 and planned <= planner.obs_dim // history <= width
+            ),
+            "the inverse dynamics sees what the robot observes": (
+                inverse_dynamics.obs_dim == width if encoder is None else planned == width
+            ),
             "the inverse dynamics' next observation is what is planned": (
-                inverse_dynamics.next_obs_dim == planner.next_obs_dim
+                encoder is not None or inverse_dynamics.next_obs_dim == planned
             ),
             "the inverse dynamics gives the robot's actions": inverse_dynamics.action_dim == self.action_dim,
         }
@@ -101,6 +121,7 @@ class InverseDynamicsPolicy(ChunkPolicy):
             "planner": self.planner,
             "inverse_dynamics": self.inverse_dynamics,
             "replan_interval": self.replan_interval,
+            "history": self.history,
             "block": self.block,
         }
 
@@ -108,7 +129,12 @@ class InverseDynamicsPolicy(ChunkPolicy):
         """Plan observations, see ``ChunkPolicy``."""
         assert noise is not None  # the planner takes some
         planner_noise, action_noise = np.split(noise, [self.planner.noise_dim], axis=1)
-        obs = rows[OBSERVATION][:, : self.planner.obs_dim]
+        seen = self.planner.obs_dim // self.history
+        if self.history == 1:
+            obs = join_vectors(rows)[:, :seen]
+        else:  # the current one first
+            frames = [join_vectors({name: values[:, k] for name, values in rows.items()}) for k in range(self.history)]
+            obs = np.concatenate([frame[:, :seen] for frame in frames[::-1]], axis=1)
         planned = self.planner.predict(obs, noise=planner_noise.reshape(-1, *self.planner.flow.sample_shape))
         parts = [
             planned.reshape(len(obs), self.horizon, self.planner.next_obs_dim),
@@ -118,8 +144,17 @@ class InverseDynamicsPolicy(ChunkPolicy):
 
     def act(self, rows: Rows, planned: NDArray[Any]) -> NDArray[Any]:
         """Return the actions that lead to a planned observation, see ``ChunkPolicy``."""
-        obs = self.padded(rows[OBSERVATION])
+        padded = self.padded(rows)
         next_obs, noise = np.split(self.padded(planned), [self.planner.next_obs_dim], axis=1)
+        if self.inverse_dynamics.observation_encoder is None:
+            obs: Any = join_vectors(padded)
+        else:
+            obs = padded
+            parts = np.split(next_obs, np.cumsum(list(self.widths.values()))[:-1], axis=1)
+            planned_entries = {
+                name: part.astype(padded[name].dtype) for name, part in zip(self.widths, parts, strict=True)
+            }
+            next_obs = padded | planned_entries
         actions: NDArray[Any] = self.inverse_dynamics.predict(
             obs, next_obs, noise=noise if self.inverse_dynamics.noise_dim else None
         )

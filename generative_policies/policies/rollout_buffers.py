@@ -17,13 +17,13 @@ def as_demonstrations(source: Any) -> Demonstrations:
 
     Args:
         source: ``Demonstrations``; a Minari dataset, its id or folder; a ``TransitionDataset``; a ``RolloutBuffer`` or
-            ``ReplayBuffer`` of SB3; or a sequence of episodes, see ``Demonstrations.from_episodes``. Of a buffer,
-            pieces of episodes that hold a single step are left out. SB3 stores what PPO drew, which the env then got
-            clipped, and for SAC and TD3 actions scaled to [-1, 1]; both become what the env got.
+            ``ReplayBuffer`` of SB3; or a sequence of episodes, see ``Demonstrations.from_episodes``. Of buffers and
+            transitions, pieces of episodes that hold a single step are left out. SB3 stores what PPO drew, which the
+            env then got clipped, and for SAC and TD3 actions scaled to [-1, 1]; both become what the env got.
 
     Raises:
         TypeError: If it is something else.
-        ValueError: If it holds no episode of two steps.
+        ValueError: If it holds no episode of two steps, or transitions that do not follow each other.
     """
     if isinstance(source, Demonstrations):
         return source
@@ -42,13 +42,16 @@ def as_demonstrations(source: Any) -> Demonstrations:
 
 
 def _from_transitions(data: TransitionDataset) -> Demonstrations:
+    episodes = []
     bounds = np.flatnonzero(np.diff(data.episodes)) + 1
-    pieces = zip(
-        np.split(data.obs, bounds), np.split(data.next_obs, bounds), np.split(data.actions, bounds), strict=True
-    )
-    return Demonstrations.from_episodes(
-        [(np.concatenate([obs, next_obs[-1:]]), actions) for obs, next_obs, actions in pieces]
-    )
+    for rows in np.split(np.arange(len(data)), bounds):
+        if not np.array_equal(data.next_obs[rows[:-1]], data.obs[rows[1:], : data.next_obs.shape[1]]):
+            raise ValueError(
+                f"episode {data.episodes[rows[0]]} of the transitions has gaps: demonstrations are whole episodes"
+            )
+        if len(rows) >= 2:
+            episodes.append((np.concatenate([data.obs[rows], data.next_obs[rows[-1:]]]), data.actions[rows]))
+    return Demonstrations.from_episodes(episodes)
 
 
 def _from_buffer(buffer: Any) -> Demonstrations:
@@ -82,11 +85,22 @@ def _from_buffer(buffer: Any) -> Demonstrations:
         ends = buffer.dones[order].astype(bool)
         begins = np.concatenate([np.ones((1, buffer.n_envs), dtype=bool), ends[:-1]])
         actions = space.low + 0.5 * (actions + 1) * (space.high - space.low)
+    last = None
+    if isinstance(buffer, ReplayBuffer) and not buffer.optimize_memory_usage:
+        stored = buffer.next_observations
+        named = stored if isinstance(stored, dict) else {OBSERVATION: stored}
+        last = {name: by_env(values) for name, values in named.items()}
     episodes = []
     for env in range(buffer.n_envs):
         edges = [*np.union1d(np.flatnonzero(begins[:, env]), [0]), filled]
         for first, end in pairwise(edges):
             if end - first >= 2:
                 seen = {name: values[first:end, env] for name, values in observations.items()}
+                if last is not None:
+                    seen = {
+                        name: np.concatenate([values, last[name][end - 1 : end, env]]) for name, values in seen.items()
+                    }
                 episodes.append((seen, actions[first:end, env]))
-    return Demonstrations.from_episodes(episodes, buffer.observation_space, space)
+    # Rollout buffers hold what the policy saw, replay buffers what the env showed.
+    is_rollout = isinstance(buffer, RolloutBuffer)
+    return Demonstrations.from_episodes(episodes, buffer.observation_space, space, are_normalized=is_rollout)

@@ -15,6 +15,9 @@ from generative_policies.policies.episode_memory import EpisodeMemory, Flags, St
 from generative_policies.policies.episodic_policy import EpisodicPolicy, Response, Rows
 from generative_policies.policies.observation_map import ObservationMap
 
+# Seeds of a translation inside of another; its noise must not be the outer one's.
+NESTED = 2**32
+
 
 class TranslatedPolicy(EpisodicPolicy):
     """Any policy of the source robot, as a policy of the target: what it does, translated.
@@ -96,6 +99,8 @@ class TranslatedPolicy(EpisodicPolicy):
     def initial_memory(self, memory: EpisodeMemory) -> State:
         """Return what the source policy remembers, see ``EpisodicPolicy``."""
         source = self.source_policy
+        if isinstance(source, TranslatedPolicy):
+            return source.initial_state(memory.seeds + NESTED)
         return source.initial_state(memory.seeds) if isinstance(source, EpisodicPolicy) else ()
 
     def respond(self, rows: Rows, memory: EpisodeMemory, starts: Flags, state: State, deterministic: bool) -> Response:

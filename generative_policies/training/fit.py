@@ -2,8 +2,9 @@
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,8 +15,9 @@ from tqdm import tqdm
 
 from generative_policies.data import EpisodicDataset
 from generative_policies.models.arrays import evaluating, parameter_like
-from generative_policies.models.dimensions import check_dim
 from generative_policies.training.ema import ExponentialMovingAverage
+from generative_policies.training.settings import FitSettings
+from generative_policies.training.training_state import TrainingState, TrainingStateFile, fingerprint
 
 Log = Callable[[int, Mapping[str, float]], None]
 
@@ -30,59 +32,6 @@ class Trainable(Protocol):
     def fit_normalizers(self, **arrays: Any) -> None:
         """Fit the normalisers from training data."""
         ...
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """Settings of ``fit``.
-
-    Attributes:
-        num_updates: Gradient steps.
-        batch_size: Rows a step.
-        learning_rate: Peak learning rate of AdamW.
-        weight_decay: AdamW's decoupled weight decay.
-        warmup_fraction: Share of the steps in which the learning rate rises linearly; it then falls as a cosine to 0.
-        max_grad_norm: Limit of the gradient's norm.
-        ema_decay: Limit of the decay of the averaged weights; 0 keeps the last weights.
-        validation_fraction: Share of the episodes held out; 0 trains on everything and reports no validation loss.
-        num_validations: How often the validation loss is computed.
-
-    Raises:
-        ValueError: If a setting is outside its range; the message names it.
-    """
-
-    num_updates: int = 10_000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    warmup_fraction: float = 0.03
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.999
-    validation_fraction: float = 0.1
-    num_validations: int = 10
-
-    def __post_init__(self) -> None:
-        for name in ("num_updates", "batch_size", "num_validations"):
-            check_dim(name, getattr(self, name))
-        for name, low, high in (
-            ("learning_rate", 0, math.inf),
-            ("weight_decay", 0, math.inf),
-            ("warmup_fraction", 0, 1),
-            ("max_grad_norm", 0, math.inf),
-            ("ema_decay", 0, 1),
-            ("validation_fraction", 0, 1),
-        ):
-            value = getattr(self, name)
-            if not low <= value < high:
-                raise ValueError(f"{name} must lie in [{low}, {high}), got {value}")
-
-    def learning_rate_factor(self, update: int) -> float:
-        """Return the learning rate of an update as a share of the peak: linear warm-up, then cosine decay."""
-        warmup = self.warmup_fraction * self.num_updates
-        if update < warmup:
-            return (update + 1) / (warmup + 1)
-        progress = (update - warmup) / max(1.0, self.num_updates - warmup)
-        return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class FitResult(NamedTuple):
@@ -100,13 +49,17 @@ class FitResult(NamedTuple):
 def fit(
     model: nn.Module,
     dataset: EpisodicDataset,
-    settings: FitSettings = FitSettings(),
+    settings: FitSettings = FitSettings(),  # noqa: B008  # frozen
     *,
     generator: torch.Generator,
     log: Log | None = None,
     progress: bool | str = False,
+    state: str | os.PathLike[str] | None = None,
 ) -> FitResult:
     """Train a model in place: normalisers first, then AdamW; the averaged weights stay in it.
+
+    With ``state``, a training that was cut off goes on when it is started again in the same way: from the same initial
+    weights, data and settings, with the generator as it was. Model, result and generator end as without the cut.
 
     Args:
         model: A model of the library, see ``Trainable``.
@@ -115,13 +68,20 @@ def fit(
         generator: A CPU generator; splits, batches and the loss's noise come from it.
         log: Called with the update and its figures, every time the validation loss is computed.
         progress: Show a progress bar, under a name where a string is given.
+        state: A file that keeps the state of the training, written at each validation but the last, before ``log``
+            is called, and removed at the end. From one that is there already the training goes on.
 
     Returns:
         Training and validation loss, in the model's normalised units.
 
     Raises:
-        ValueError: If the dataset has too few episodes to hold some out, or the loss becomes NaN or infinite.
+        ValueError: If the dataset has too few episodes to hold some out, or the loss becomes NaN or infinite; with
+            ``state``, also if the file is truncated, foreign or of another training, or if the model is one that
+            ``checkpoints.save`` could not describe.
+        OSError: If the file cannot be written, which is tried before the training.
     """
+    file = None if state is None else TrainingStateFile(Path(state), fingerprint(model, dataset, settings, generator))
+    saved = None if file is None else file.read()
     train, validation = dataset, None
     if settings.validation_fraction > 0:
         seed = int(torch.randint(2**31, (), generator=generator))
@@ -141,28 +101,41 @@ def fit(
 
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.learning_rate_factor)
     ema = ExponentialMovingAverage(model, settings.ema_decay)
+    training = TrainingState(model, optimizer, ema, generator)
+    if saved is not None:
+        training.restore(saved)
     was_training = model.training
     model.train()
     interval = max(1, settings.num_updates // settings.num_validations)
-    tail_losses: list[Tensor] = []
     description = progress if isinstance(progress, str) else type(model).__name__
-    for update in tqdm(range(settings.num_updates), desc=description, disable=progress is False, mininterval=0.5):
+    updates = range(ema.num_updates, settings.num_updates)
+    for update in tqdm(
+        updates,
+        desc=description,
+        disable=progress is False,
+        mininterval=0.5,
+        initial=updates.start,
+        total=settings.num_updates,
+    ):
+        optimizer.param_groups[0]["lr"] = settings.learning_rate * settings.learning_rate_factor(update)
         index = torch.randint(len(train), (settings.batch_size,), generator=generator)
         loss = trainable(**{name: array[index] for name, array in rows.items()}, generator=generator)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
-        schedule.step()
         ema.update(model)
         if update >= int(0.9 * settings.num_updates):
-            tail_losses.append(loss.detach())
-        if (update + 1) % interval == 0 or update + 1 == settings.num_updates:
-            figures = {"train/loss": loss.item(), "train/learning_rate": schedule.get_last_lr()[0]}
+            training.tail_losses.append(loss.detach())
+        is_last = update + 1 == settings.num_updates
+        if (update + 1) % interval == 0 or is_last:
+            learning_rate = settings.learning_rate * settings.learning_rate_factor(update + 1)
+            figures = {"train/loss": loss.item(), "train/learning_rate": learning_rate}
             if not math.isfinite(figures["train/loss"]):
                 raise ValueError(f"the loss became {figures['train/loss']} by update {update + 1}; lower learning_rate")
+            if file is not None and not is_last:
+                file.write(training.tensors())
             if log is not None:
                 if held_out is not None:
                     with ema.applied(model):
@@ -171,7 +144,10 @@ def fit(
     ema.copy_to(model)
     model.train(was_training)
     validation_loss = None if held_out is None else _loss(trainable, held_out, validation_seed)
-    return FitResult(torch.stack(tail_losses).mean().item(), validation_loss)
+    result = FitResult(torch.stack(training.tail_losses).mean().item(), validation_loss)
+    if file is not None:
+        file.remove()
+    return result
 
 
 def _loss(model: Any, rows: Mapping[str, Tensor], seed: int) -> float:

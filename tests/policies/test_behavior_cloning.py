@@ -1,8 +1,10 @@
 """Behaviour cloning as SB3 users drive it: data in, callbacks, logs, zips, and what is refused before training."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from generative_policies.data import Demonstrations, TransitionDataset
+from generative_policies.models import ResidualMlp
 from generative_policies.policies import BehaviorCloning, MlpPolicy, as_demonstrations, load_policy, save_policy
 
 OBSERVED = Box(-np.inf, np.inf, (3,), np.float64)
@@ -104,13 +107,74 @@ def test_the_same_seed_gives_the_same_weights_and_nobody_elses_noise() -> None:
     assert np.array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002
 
 
+def flat(policy: Any) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
+
+
 def test_what_predicts_are_the_averaged_weights() -> None:
     model = cloning(ema_decay=0.999, learning_rate=1e-2).learn(40)
-    learner, average = (torch.nn.utils.parameters_to_vector(p.parameters()) for p in (model.learner, model.policy))
-    assert not torch.allclose(learner, average)
+    assert not torch.allclose(flat(model.learner), flat(model.policy))
     last = cloning(ema_decay=0.0, learning_rate=1e-2).learn(40)
-    learner, average = (torch.nn.utils.parameters_to_vector(p.parameters()) for p in (last.learner, last.policy))
-    assert torch.equal(learner, average)
+    assert torch.equal(flat(last.learner), flat(last.policy))
+
+
+def test_the_validation_loss_is_the_averaged_weights_on_episodes_that_were_held_out() -> None:
+    model = cloning("FlowPolicy", learning_rate=1e-2, validation_fraction=0.2).learn(30)
+    training, validation = model._training, model._validation
+    assert training is not None and validation is not None
+    seen, held_out = (
+        {tuple(row) for row in part.observations["observation"].tolist()} for part in (training, validation)
+    )
+    assert not seen & held_out and len(held_out) == 6 * 20  # a fifth of 30 episodes of 20 steps
+    batch = validation.batch(torch.arange(len(validation)))
+    losses = [
+        policy.loss(*batch, generator=torch.Generator().manual_seed(0)).item()
+        for policy in (model.policy, model.learner)
+    ]
+    assert model.validation_loss() == pytest.approx(losses[0], rel=1e-5) and losses[0] != pytest.approx(
+        losses[1], rel=1e-3
+    )
+
+
+def test_gradients_are_clipped() -> None:
+    moved = []
+    for limit in (1e-12, 1.0):
+        model = cloning(max_grad_norm=limit, learning_rate=1e-2, weight_decay=0.0)
+        before = flat(model.learner)
+        moved.append((flat(model.learn(1).learner) - before).abs().max().item())
+    assert moved[0] < 1e-4 * 1e-2 < 1e-3 < moved[1]  # Adam undoes any scale but that of its epsilon
+
+
+def test_a_copy_learns_as_the_original_does() -> None:
+    model = cloning(learning_rate=1e-2).learn(5)
+    copies = [copy.deepcopy(model), cloudpickle.loads(cloudpickle.dumps(model))]
+    model.learn(5, reset_num_timesteps=False)
+    for other in copies:
+        before = flat(other.policy)
+        other.learn(5, reset_num_timesteps=False)
+        assert not torch.equal(before, flat(other.policy)) and torch.equal(flat(other.policy), flat(model.policy))
+
+
+def test_running_statistics_of_a_network_are_evaluated_too() -> None:
+    class Normalizing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(2)
+
+        def forward(self, x: Any, t: Any, condition: Any) -> Any:
+            return self.norm(x)
+
+    model = cloning("FlowPolicy", policy_kwargs={"network": Normalizing()}).learn(5)
+    parts: Any = [policy.model.network.norm.running_mean for policy in (model.policy, model.learner)]
+    assert parts[0].abs().max() > 0 and torch.equal(parts[0], parts[1])
+
+
+def test_algorithms_from_the_same_arguments_do_not_train_each_other() -> None:
+    arguments = {"network": ResidualMlp(2, 3, (16,))}
+    first, second = (cloning("FlowPolicy", policy_kwargs=arguments) for _ in range(2))
+    before = flat(first.policy)
+    second.learn(5)
+    assert torch.equal(before, flat(first.policy))
 
 
 def test_statistics_come_from_the_training_episodes_and_travel_with_the_policy(tmp_path: Path) -> None:
@@ -180,6 +244,28 @@ def test_a_second_call_goes_on_and_a_loaded_algorithm_equals_one_that_was_not_cu
     assert torch.equal(weights[0], weights[2])
 
 
+def test_load_takes_demonstrations(tmp_path: Path) -> None:
+    whole = cloning("FlowPolicy", learning_rate=1e-3).learn(20)
+    cloning("FlowPolicy", learning_rate=1e-3).learn(12).save(tmp_path / "model")
+    loaded = BehaviorCloning.load(tmp_path / "model", env=Line(), device="cpu", demonstrations=demonstrations())
+    assert torch.equal(flat(loaded.learn(8, reset_num_timesteps=False).policy), flat(whole.policy))
+
+
+def test_the_best_policy_by_a_callback_is_one_that_was_evaluated(tmp_path: Path) -> None:
+    evaluation = EvalCallback(
+        DummyVecEnv([Line]),
+        eval_freq=50,
+        n_eval_episodes=2,
+        best_model_save_path=str(tmp_path),
+        verbose=0,
+        warn=False,
+    )
+    model = cloning(env=DummyVecEnv([Line])).learn(100, callback=evaluation)
+    best = BehaviorCloning.load(tmp_path / "best_model.zip", device="cpu")
+    assert best.num_timesteps in (50, 100)
+    assert best.num_timesteps == 50 or torch.equal(flat(best.policy), flat(model.policy))
+
+
 def test_an_env_is_needed_for_its_spaces_alone(tmp_path: Path) -> None:
     data = Demonstrations.from_episodes(demonstrations(), OBSERVED, ACTED)
     model = BehaviorCloning("MlpPolicy", None, data, seed=0, device="cpu").learn(20)
@@ -228,21 +314,72 @@ def test_pictures_come_with_the_channels_last_and_are_turned_as_the_env_is(polic
     assert action.shape == (2,)
 
 
-def test_observations_are_normalised_as_the_env_normalises_them() -> None:
+def normalized(mean: float = 5.0, training: bool = False) -> Any:
     venv = VecNormalize(DummyVecEnv([Line]))
     rng = np.random.default_rng(0)
     for _ in range(50):
-        venv.obs_rms.update(5 + 3 * rng.normal(size=(10, 3)))  # type: ignore[union-attr]
-    venv.training = False
+        venv.obs_rms.update(mean + 3 * rng.normal(size=(10, 3)))  # type: ignore[union-attr]
+    venv.training = training
+    return venv
+
+
+def test_observations_are_normalised_as_the_env_normalises_them() -> None:
+    venv = normalized(training=True)
     model = cloning(env=venv)
-    assert model._training is not None
     raw = cloning()._training
     assert raw is not None
-    found, expected = (
-        model._training.observations["observation"],
-        venv.normalize_obs(raw.observations["observation"].numpy()),
-    )
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    observations = raw.observations["observation"].numpy()
+
+    def check(env: Any) -> None:
+        assert model._training is not None
+        found = model._training.observations["observation"]
+        np.testing.assert_allclose(found, env.normalize_obs(observations), atol=1e-6)
+
+    check(venv)
+    mean = venv.obs_rms.mean.copy()
+    model.learn(3)
+    assert np.array_equal(venv.obs_rms.mean, mean) and venv.training  # training does not move them
+    check(venv)
+    other = normalized(mean=-2.0)
+    model.set_env(other)
+    check(other)
+    with pytest.raises(ValueError, match="seen nothing"):
+        cloning(env=VecNormalize(DummyVecEnv([Line])))
+
+
+def test_what_a_policy_saw_is_not_normalised_again() -> None:
+    ppo = PPO("MlpPolicy", normalized(), n_steps=40, batch_size=20, n_epochs=1, seed=0, device="cpu").learn(40)
+    for data in (ppo.rollout_buffer, as_demonstrations(ppo.rollout_buffer)):
+        model = cloning(env=normalized(), data=data, validation_fraction=0.0)
+        assert model._training is not None
+        seen = ppo.rollout_buffer.observations.reshape(-1, 3)
+        np.testing.assert_allclose(model._training.observations["observation"], seen, atol=1e-6)
+
+
+def test_images_without_an_env_fit_what_sb3_shows() -> None:
+    space = Pictures.observation_space
+    space.seed(0)
+    rows = [space.sample() for _ in range(5)]
+    observations = {name: np.stack([row[name] for row in rows]) for name in space}
+    episodes = [(observations, expert(observations["joints"][:-1]))] * 3
+    data = Demonstrations.from_episodes(episodes, space, ACTED)
+    model = BehaviorCloning("MlpPolicy", None, data, policy_kwargs={"net_arch": (16,)}, device="cpu").learn(2)
+    model.set_env(Pictures())
+    assert model.env is not None and model.env.observation_space == model.observation_space
+    assert model.predict(model.env.reset())[0].shape == (1, 2)
+
+
+def test_a_flow_policy_learns_what_the_statistics_do_not_need_to_see() -> None:
+    images = Box(0, 255, (3, 64, 64), np.uint8)
+    data = [(np.zeros((200, 3, 64, 64), np.uint8), np.zeros((200, 2), np.float32))] * 2
+    env = Pictures()
+    env.observation_space = images  # type: ignore[assignment]
+    model = cloning("FlowPolicy", env, data, policy_kwargs={"net_arch": (16,), "history": 4}, validation_fraction=0.0)
+    assert model._training is not None
+    observations, actions = model._training.for_statistics()
+    shown = observations["observation"]
+    assert shown.shape == (400, 4, 3, 64, 64) and actions.shape == (400, 1, 2)
+    assert shown.untyped_storage().nbytes() < 5 * 3 * 64 * 64  # of 400 windows, one is in memory
 
 
 @pytest.mark.parametrize(
@@ -255,6 +392,8 @@ def test_observations_are_normalised_as_the_env_normalises_them() -> None:
         ([(np.full((5, 3), np.nan), np.zeros((4, 2)))] * 3, "NaN"),
         ([(np.zeros((5, 3)), np.full((4, 2), np.inf))] * 3, "infinite"),
         ([(np.zeros((5, 3)), None)] * 3, "needs actions"),
+        ([(np.zeros((5, 3)), np.full((4, 2), 9.0))] * 3, "lies outside of"),
+        ([({"a": {"b": np.zeros(5)}}, np.zeros((4, 2)))] * 3, "nested"),
         ([({"a": np.zeros((5, 3))}, np.zeros((4, 2)))] * 3, r"observe \['a'\]"),
         ([(np.zeros((5, 3)), np.zeros((4, 2)))], "at least two episodes"),
     ],
@@ -315,6 +454,12 @@ def test_rollouts_of_sb3(tmp_path: Path) -> None:
     assert replayed.lengths.tolist() == [5, 10, 10, 10, 5]  # the last 40 of 65 steps
     assert replayed.actions is not None
     np.testing.assert_allclose(replayed.actions, executed[-40:], atol=1e-5)
+    assert replayed.last_observations is not None  # planners need them
+    ends = np.cumsum(replayed.lengths)[:-1]
+    lasts = replayed.last_observations["observation"]
+    stored: Any = sac.replay_buffer
+    order = np.roll(np.arange(40), -stored.pos)
+    np.testing.assert_array_equal(lasts[:-1], stored.next_observations[order][ends - 1, 0])
     cloning(data=sac.replay_buffer).learn(2)
     cloning(data=ppo.rollout_buffer).learn(2)
 
@@ -325,11 +470,13 @@ def test_transitions_are_episodes_again() -> None:
     found = as_demonstrations(data)
     assert found.lengths.tolist() == [20, 20, 20] and found.last_observations is not None
     np.testing.assert_array_equal(found.last_observations["observation"], [obs[-1] for obs, _ in episodes])
+    with pytest.raises(ValueError, match="has gaps"):
+        as_demonstrations(data.select(np.arange(60) % 3 == 0))
 
 
 def test_a_diverging_loss_is_reported() -> None:
     with pytest.raises(ValueError, match="lower the learning rate"):
-        cloning(learning_rate=1e18, max_grad_norm=1e9).learn(200, log_interval=50)
+        cloning(learning_rate=1e18, max_grad_norm=1e9).learn(200, log_interval=500)
 
 
 def test_a_flow_keeps_both_modes_where_regression_has_none() -> None:

@@ -1,5 +1,6 @@
 """Policies without pickles."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,43 @@ def test_other_policies_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "policy").exists()
 
 
+def hostile(**changes: Any) -> bytes:
+    """A description of a flow policy with something wrong in it."""
+    box = {"dtype": "float32", "low": [-1, -1], "high": [1, 1]}
+    config = {
+        "format_version": 1,
+        "policy": "FlowPolicy",
+        "observation_space": box,
+        "action_space": box,
+        "arguments": {},
+    }
+    return json.dumps(config | changes).encode()
+
+
+@pytest.mark.parametrize("algorithm", [PPO, SAC])
+def test_a_loaded_policy_can_be_trained(algorithm: Any, tmp_path: Path) -> None:
+    settings = {"n_steps": 64, "batch_size": 32} if algorithm is PPO else {"learning_starts": 10}
+    model = algorithm("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, device="cpu", seed=0, **settings)
+    save_policy(model, tmp_path / "policy")
+    loaded = load_policy(tmp_path / "policy")
+    held = [
+        p
+        for value in vars(loaded).values()
+        if isinstance(value, torch.optim.Optimizer)
+        for g in value.param_groups
+        for p in g["params"]
+    ]
+    held += [
+        p
+        for part in loaded.children()
+        if hasattr(part, "optimizer")
+        for g in part.optimizer.param_groups
+        for p in g["params"]
+    ]
+    own = {id(parameter) for parameter in loaded.parameters()}
+    assert held and all(id(parameter) in own for parameter in held)
+
+
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no policy at .*nowhere"):
         load_policy(tmp_path / "nowhere")
@@ -67,6 +105,23 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
         ("config.json", b'{"format_version": 9, "algorithm": "PPO"}', "format_version 1"),
         ("config.json", b'{"format_version": 1, "policy": "Own"}', "format_version 1"),
         ("config.json", b'{"format_version": 1, "policy": "FlowPolicy"}', "no policy that can be read"),
+        ("config.json", b'{"format_version": 1, "policy": []}', "format_version 1"),
+        ("config.json", b'{"format_version": 1, "algorithm": {}}', "format_version 1"),
+        (
+            "config.json",
+            hostile(observation_space={"dtype": "float32", "shape": [3, 3], "low": [], "high": []}),
+            "read",
+        ),
+        (
+            "config.json",
+            hostile(observation_space={"dtype": "float32", "shape": [10**7] * 2, "low": [0], "high": [1]}),
+            "more than",
+        ),
+        ("config.json", hostile(arguments={"block": 10**9}), "block must be at most"),
+        ("config.json", hostile(arguments={"squash_output": "no"}), "True or False"),
+        ("config.json", hostile(arguments={"horizon": 10**9}), "read|fit"),
+        ("config.json", hostile(arguments={"surprise": 1}), "surprise"),
+        ("config.json", hostile(arguments={"network": {"class": "os.system", "arguments": {}}}), "not on the list"),
     )
     for number, (file, content, message) in enumerate(cases):
         folder = tmp_path / f"policy{number}"

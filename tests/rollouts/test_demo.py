@@ -13,8 +13,7 @@ import pytest
 
 from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.checkpoints import load
-from generative_policies.inverse_dynamics import MlpInverseDynamics
-from generative_policies.rollouts import command_line, demo, load_expert, source_act, translated_act, video
+from generative_policies.rollouts import command_line, demo, video
 from generative_policies.rollouts.demo import DemoSettings
 from generative_policies.wrappers import ActionTranslationWrapper
 
@@ -99,37 +98,6 @@ def test_an_unusable_folder_or_setting_is_said_at_once(
         run(monkeypatch, "demo", "--rounds", "0")
     said = capsys.readouterr()
     assert "rounds must be at least 1, got 0" in said.out + said.err
-
-
-def test_each_round_collects_with_the_latest_translator_and_trains_on_all_rounds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    collected: list[Any] = []
-    sizes: list[int] = []
-    made: list[Any] = []
-    run_for_real, fit_for_real = demo.run_episodes, demo.fit
-
-    def record_run(make_env: Any, act: Any, seeds: Any, **arguments: Any) -> Any:
-        collected.append((act, tuple(seeds)))
-        return run_for_real(make_env, act, seeds, **arguments)
-
-    def record_fit(model: Any, data: Any, settings: Any, **arguments: Any) -> Any:
-        sizes.append(len(data))
-        return fit_for_real(model, data, settings, **arguments)
-
-    def record_act(source: Any, translator: Any) -> Any:
-        made.append(translated_act(source, translator))
-        return made[-1]
-
-    monkeypatch.setattr(demo, "run_episodes", record_run)
-    monkeypatch.setattr(demo, "fit", record_fit)
-    monkeypatch.setattr(demo, "translated_act", record_act)
-    settings = DemoSettings(rounds=3, episodes_per_round=2, translator_updates=2)
-    source = source_act(load_expert("Pusher-v5"))
-    demo.train_translator("mlp", source, MlpInverseDynamics(7, 23), settings)
-    assert [act for act, _ in collected] == [source, made[0], made[1]]
-    assert sizes == [200, 400, 600]
-    assert len({seed for _, seeds in collected for seed in seeds}) == 6
 
 
 @pytest.mark.parametrize(

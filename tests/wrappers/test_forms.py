@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from generative_policies import wrappers
 from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.models import DictObservationEncoder
-from generative_policies.policies import FlowPolicy
+from generative_policies.policies import FlowPolicy, TranslatedPolicy
 from generative_policies.wrappers import as_sb3_vec_env, vec_env, vector
 from tests.wrappers.helpers import (
     AsDictionary,
@@ -55,6 +55,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "stochastic inverse dynamics": ("InverseDynamicsWrapper", {"inverse_dynamics": inverse_dynamics(3, 11, True)}),
     "residual": ("ResidualActionWrapper", {"policy": policy(), "scale": 0.5}),
     "residual on a flow": ("ResidualActionWrapper", {"policy": flow_policy(), "scale": 0.5}),
+    "residual on a translated policy": (
+        "ResidualActionWrapper",
+        {"policy": TranslatedPolicy(hopper().observation_space, hopper().action_space, policy(), flow(3, 11))},
+    ),
     "latent": ("LatentActionWrapper", {"policy": flow_policy()}),
 }
 

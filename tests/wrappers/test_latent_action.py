@@ -12,7 +12,14 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from generative_policies.inverse_dynamics import MlpInverseDynamics
-from generative_policies.policies import FlowPlanner, FlowPolicy, InverseDynamicsPolicy, MlpPolicy, save_policy
+from generative_policies.policies import (
+    BehaviorCloning,
+    FlowPlanner,
+    FlowPolicy,
+    InverseDynamicsPolicy,
+    MlpPolicy,
+    save_policy,
+)
 from generative_policies.wrappers import LatentActionWrapper, check_wrapper, vec_env, vector
 from tests.wrappers.helpers import Recorder, randomize
 
@@ -51,6 +58,24 @@ def test_a_chunk_is_taken_whole_with_its_rewards_summed() -> None:
         assert reward == 3.0 and info["steps"] == 3 and observation[1] == 3 * (k + 1)
         np.testing.assert_allclose(inner.actions[-3:], np.clip(plan[:3], [-1, -2], [1, 3]), atol=1e-5)
     assert len(inner.actions) == 12
+
+
+def test_info_is_that_of_the_last_step() -> None:
+    class Tells(Recorder):
+        def step(self, action: Any) -> Any:
+            observation, reward, terminated, truncated, _ = super().step(action)
+            return observation, reward, terminated, truncated, {"is_success": self.step_index >= 3}
+
+    env = LatentActionWrapper(Tells(), policy(horizon=2))
+    env.reset(seed=0)
+    noise = np.zeros(4, np.float32)
+    assert [env.step(noise)[4]["is_success"] for _ in range(2)] == [False, True]
+
+
+def test_the_algorithm_of_a_policy_may_be_given() -> None:
+    episodes = [(np.zeros((6, 2)), np.zeros((5, 2), np.float32))] * 2
+    model = BehaviorCloning("FlowPolicy", Recorder(), episodes, device="cpu")
+    assert LatentActionWrapper(Recorder(), model).policy is model.policy
 
 
 def test_an_episode_that_ends_cuts_the_plan_off_and_a_time_limit_is_one() -> None:

@@ -8,8 +8,7 @@ from gymnasium.spaces import Box
 from stable_baselines3.common.vec_env import VecEnv
 
 from generative_policies.action_translation import ActionTranslator
-from generative_policies.wrappers.action_translation import observation_map
-from generative_policies.wrappers.transforms import Translation
+from generative_policies.wrappers.action_translation import Translation, observation_map
 from generative_policies.wrappers.vec_env.transform_wrapper import TransformVecEnvWrapper, single_attribute
 
 

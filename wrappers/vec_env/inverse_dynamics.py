@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from generative_policies.inverse_dynamics import InverseDynamics
-from generative_policies.wrappers.transforms import PlannedChange
+from generative_policies.wrappers.inverse_dynamics import PlannedChange
 from generative_policies.wrappers.vec_env.transform_wrapper import TransformVecEnvWrapper
 
 

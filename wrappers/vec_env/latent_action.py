@@ -2,10 +2,12 @@
 
 import os
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from generative_policies.policies import ChunkPolicy
-from generative_policies.wrappers.transforms import LatentAction, require_single_steps
+from generative_policies.wrappers.latent_action import LatentAction
+from generative_policies.wrappers.transforms import require_single_steps
 from generative_policies.wrappers.vec_env.transform_wrapper import TransformVecEnvWrapper
 
 
@@ -25,7 +27,12 @@ class LatentActionWrapper(TransformVecEnvWrapper):
     """
 
     def __init__(
-        self, venv: VecEnv, policy: ChunkPolicy | str | os.PathLike[str], limit: float = 1.5, *, block: int = 16
+        self,
+        venv: VecEnv,
+        policy: ChunkPolicy | BaseAlgorithm | str | os.PathLike[str],
+        limit: float = 1.5,
+        *,
+        block: int = 16,
     ) -> None:
         transform = LatentAction(venv.observation_space, venv.action_space, policy, limit, block)
         require_single_steps(transform)

@@ -6,7 +6,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
-from generative_policies.wrappers.transforms import Residual
+from generative_policies.wrappers.residual_action import Residual
 from generative_policies.wrappers.vec_env.transform_wrapper import TransformVecEnvWrapper
 
 

@@ -8,8 +8,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 
 from generative_policies.action_translation import ActionTranslator
-from generative_policies.wrappers.action_translation import observation_map
-from generative_policies.wrappers.transforms import Translation
+from generative_policies.wrappers.action_translation import Translation, observation_map
 from generative_policies.wrappers.vector.transform_wrapper import TransformVectorWrapper, single_attribute
 
 

@@ -8,7 +8,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from generative_policies.inverse_dynamics import InverseDynamics
-from generative_policies.wrappers.transforms import PlannedChange
+from generative_policies.wrappers.inverse_dynamics import PlannedChange
 from generative_policies.wrappers.vector.transform_wrapper import TransformVectorWrapper
 
 

@@ -4,9 +4,11 @@ import os
 from typing import Any
 
 from gymnasium.vector import VectorEnv
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from generative_policies.policies import ChunkPolicy
-from generative_policies.wrappers.transforms import LatentAction, require_single_steps
+from generative_policies.wrappers.latent_action import LatentAction
+from generative_policies.wrappers.transforms import require_single_steps
 from generative_policies.wrappers.vector.transform_wrapper import TransformVectorWrapper
 
 
@@ -28,7 +30,7 @@ class LatentActionWrapper(TransformVectorWrapper):
     def __init__(
         self,
         env: VectorEnv[Any, Any, Any],
-        policy: ChunkPolicy | str | os.PathLike[str],
+        policy: ChunkPolicy | BaseAlgorithm | str | os.PathLike[str],
         limit: float = 1.5,
         *,
         block: int = 16,

@@ -7,7 +7,7 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from generative_policies.wrappers.transforms import Residual
+from generative_policies.wrappers.residual_action import Residual
 from generative_policies.wrappers.vector.transform_wrapper import TransformVectorWrapper
 
 

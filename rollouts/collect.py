@@ -1,0 +1,159 @@
+"""Collecting episodes of a robot, an episode at a time, so that nothing but those in flight can be lost."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium
+import numpy as np
+import torch
+import tyro
+
+from generative_policies.checkpoints import load
+from generative_policies.envs import get_state
+from generative_policies.rollouts.episodes import Act, Episode, random_act, run_episodes, translated_act
+from generative_policies.rollouts.minari_datasets import write_dataset
+from generative_policies.rollouts.provenance import require_writable, same_settings, settings_and_versions
+from generative_policies.rollouts.robots import Robot
+from generative_policies.rollouts.source_policies import load_source
+
+FIRST_TEST_SEED = 10_000
+FREE = ("output", "num_envs")  # settings that do not change the data
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """Collect episodes of a robot as a Minari dataset; interrupted, the same command goes on where it was."""
+
+    env: Annotated[str, tyro.conf.arg(metavar="ID")] = "Pusher-v5"
+    """Gymnasium id of the robot, or module:id for one that a module of yours registers."""
+    shift: str | None = None
+    """Shift of its dynamics: a name such as P1, or JSON such as '{"gear": 0.7}'."""
+    policy: str = "random"
+    """"random", a shipped expert's name, a saved policy's folder, or a zip of SB3."""
+    vecnormalize: Path | None = None
+    """VecNormalize statistics that the policy was trained with."""
+    translator: Path | None = None
+    """Folder of a translator that the policy's actions go through."""
+    noise: tuple[float, float] = (0.0, 0.0)
+    """Least and largest noise on the actions, drawn for each episode, in units of half the action range."""
+    episodes: int = 100
+    """Number of episodes."""
+    seed: int = 1_000
+    """Reset seed of the first episode; the following ones count on. Below 10,000, where tests begin."""
+    num_envs: int = 16
+    """Envs in step; the data do not depend on it."""
+    states: bool = True
+    """Whether to record the physics states of MuJoCo envs, which exact methods need."""
+    output: Path = Path("runs/data")
+    """Folder of the dataset; it must not exist."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.episodes < 1 or self.num_envs < 1:
+            raise ValueError(f"expected an episode and an env at least, got {self.episodes} and {self.num_envs}")
+        if not 0 <= self.noise[0] <= self.noise[1] < np.inf:
+            raise ValueError(f"noise must be a least and a largest value, got {self.noise}")
+        if not 0 <= self.seed <= FIRST_TEST_SEED - self.episodes:
+            raise ValueError(
+                f"seeds {self.seed} to {self.seed + self.episodes - 1} must lie in 0 to {FIRST_TEST_SEED - 1}; those "
+                f"above are for tests"
+            )
+        if self.policy == "random" and (self.translator is not None or self.vecnormalize is not None):
+            raise ValueError("random actions take neither a translator nor statistics")
+
+
+def collect(settings: CollectSettings) -> Path:
+    """Collect a dataset.
+
+    Args:
+        settings: Robot, policy and sizes.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        FileExistsError: If the output is there already, and is another.
+        ValueError: If robot, policy and translator do not fit, or an interrupted run had other settings.
+    """
+    torch.set_num_threads(1)
+    robot = Robot(settings.env, settings.shift)
+    robot.check()
+    provenance = settings_and_versions(settings)
+    if settings.output.exists():
+        if same_settings(settings.output / "settings.json", settings, FREE):
+            print(f"{settings.output} is complete")
+            return settings.output
+        raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
+    act = collecting_act(settings, robot)
+    partial = settings.output.with_name(f".{settings.output.name}.partial")
+    require_writable(partial)
+    note = partial / "settings.json"
+    if note.exists() and not same_settings(note, settings, FREE):
+        raise ValueError(
+            f"an interrupted run with other settings has left {partial}: remove it, or give its settings again"
+        )
+    note.write_text(json.dumps(provenance, indent=2) + "\n")
+    seeds = range(settings.seed, settings.seed + settings.episodes)
+    noise = np.random.default_rng([settings.seed, settings.episodes]).uniform(*settings.noise, settings.episodes)
+    files = [partial / f"{seed}.npz" for seed in seeds]
+    missing = [k for k, file in enumerate(files) if not file.exists()]
+    if missing:
+        run_episodes(
+            robot.make,
+            act,
+            [seeds[k] for k in missing],
+            exploration=noise[missing].tolist(),
+            num_envs=settings.num_envs,
+            record_states=settings.states and has_states(robot.make()),
+            progress="collect",
+            on_episode=lambda number, episode: _save(episode, files[missing[number]]),
+        )
+    episodes = [_load(file) for file in files]
+    write_dataset(settings.output, episodes, robot.make(), provenance)
+    shutil.rmtree(partial)
+    print(f"{settings.output}: {len(episodes)} episodes, {sum(len(e.actions) for e in episodes)} steps")
+    return settings.output
+
+
+def collecting_act(settings: CollectSettings, robot: Robot) -> Act:
+    """Return the policy of the settings, and check that it fits the robot."""
+    space = robot.make().action_space
+    if settings.policy == "random":
+        return random_act(space)
+    source = load_source(settings.policy, settings.vecnormalize)
+    if settings.translator is None:
+        if source.policy.action_space.shape != space.shape:
+            raise ValueError(
+                f"the policy gives actions of shape {source.policy.action_space.shape}, {settings.env} takes "
+                f"{space.shape}: pass a translator"
+            )
+        return source.act()
+    return translated_act(source.act(), load(settings.translator))
+
+
+def has_states(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether an env has physics states, as those of MuJoCo do."""
+    env.reset(seed=0)
+    try:
+        get_state(env)
+    except TypeError:
+        return False
+    return True
+
+
+def _save(episode: Episode, file: Path) -> None:
+    arrays = {name: value for name, value in asdict(episode).items() if value is not None}
+    new = file.with_name(f".{file.name}.new")
+    with new.open("wb") as stream:
+        np.savez(stream, **arrays)
+    new.replace(file)
+
+
+def _load(file: Path) -> Episode:
+    with np.load(file) as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+    scalars = {name: found.pop(name).item() for name in ("seed", "success", "terminated") if name in found}
+    return Episode(**{"success": None, **found, **scalars})

@@ -1,0 +1,170 @@
+"""Episodes to and from Minari datasets, physics states and source actions included."""
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import minari
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from minari.data_collector import EpisodeBuffer
+from minari.utils import create_dataset_from_buffers
+
+from generative_policies.rollouts.episodes import Episode
+
+ROOT_VARIABLE = "MINARI_DATASETS_PATH"
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be read, or holds other things than what was asked for; the message names it."""
+
+
+def write_dataset(
+    path: Path, episodes: Sequence[Episode], env: gymnasium.Env[Any, Any], provenance: Mapping[str, Any]
+) -> None:
+    """Write episodes of an env; its spec is recorded where JSON can hold it. See ``write_episodes``."""
+    spec = env.spec
+    try:
+        recorded = None if spec is None else EnvSpec.from_json(spec.to_json())
+    except TypeError:  # a model in memory
+        recorded = None
+    write_episodes(path, episodes, env.observation_space, env.action_space, recorded, provenance)
+
+
+def write_episodes(
+    path: Path,
+    episodes: Sequence[Episode],
+    observation_space: gymnasium.Space[Any],
+    action_space: gymnasium.Space[Any],
+    spec: EnvSpec | None,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write episodes as a Minari dataset folder, whole or not at all.
+
+    Seeds, physics states and source actions stand in ``infos``, as ``"seed"``, ``"state"`` and ``"source_action"``;
+    the last one has a row more than there are actions, of zeros.
+
+    Args:
+        path: The folder, which must not exist.
+        episodes: At least one.
+        observation_space: Of the observations.
+        action_space: Of the actions.
+        spec: Of the env that they were played in.
+        provenance: Settings and versions, written beside the data as ``settings.json``.
+
+    Raises:
+        FileExistsError: If there is something at ``path``.
+        ValueError: If there is no episode.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists; remove it or choose another output")
+    if not episodes:
+        raise ValueError("a dataset needs at least one episode, got none")
+    buffers = [_buffer(episode) for episode in episodes]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        with _root(folder), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of authors and addresses for a public index
+            create_dataset_from_buffers(
+                f"generative-policies/{path.name}-v0",
+                buffers,
+                env=spec,
+                observation_space=observation_space,
+                action_space=action_space,
+            )
+        new = folder / "generative-policies" / f"{path.name}-v0"
+        (new / "settings.json").write_text(json.dumps(provenance, indent=2, default=str) + "\n")
+        new.rename(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_dataset(source: str | Path) -> list[Episode]:
+    """Read the episodes of a Minari dataset with flat observations.
+
+    Args:
+        source: A folder, or the id of a local dataset.
+
+    Raises:
+        DatasetError: If there is none, it cannot be read, has no episode, or observes other than vectors.
+    """
+    folder = Path(source)
+    folder = folder / "data" if (folder / "data").is_dir() else folder
+    try:
+        dataset: Any = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(str(source))
+        found = list(dataset.iterate_episodes())
+    except (OSError, ValueError, KeyError, AssertionError) as error:
+        raise DatasetError(f"{source} is no Minari dataset that can be read: {error}") from error
+    if not found:
+        raise DatasetError(f"{source} holds no episode")
+    if not all(isinstance(episode.observations, np.ndarray) and episode.observations.ndim == 2 for episode in found):
+        raise DatasetError(f"{source} must observe vectors, got {dataset.observation_space}")
+    return [_episode(episode) for episode in found]
+
+
+def dataset_env(source: str | Path) -> EnvSpec | None:
+    """Return the spec of the env that a dataset was played in, ``None`` where it was not recorded."""
+    folder = Path(source)
+    folder = folder / "data" if (folder / "data").is_dir() else folder
+    dataset: Any = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(str(source))
+    spec: EnvSpec | None = dataset.env_spec
+    return spec
+
+
+@contextmanager
+def _root(folder: Path) -> Iterator[None]:
+    """Let Minari write below a folder, which it takes from the environment alone."""
+    before = os.environ.get(ROOT_VARIABLE)
+    os.environ[ROOT_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[ROOT_VARIABLE]
+        else:
+            os.environ[ROOT_VARIABLE] = before
+
+
+def _buffer(episode: Episode) -> EpisodeBuffer:
+    steps = len(episode.actions)
+    infos: dict[str, Any] = {"seed": np.full(steps + 1, episode.seed)}
+    if episode.states is not None:
+        infos["state"] = episode.states
+    if episode.source_actions is not None:
+        infos["source_action"] = np.concatenate([episode.source_actions, np.zeros_like(episode.source_actions[:1])])
+    if episode.success is not None:
+        infos["is_success"] = np.array([False] * steps + [episode.success])
+    last = [False] * (steps - 1)
+    return EpisodeBuffer(
+        seed=episode.seed,
+        observations=episode.observations,  # stored as a list is
+        actions=episode.actions,
+        rewards=episode.rewards.tolist(),
+        terminations=[*last, episode.terminated],
+        truncations=[*last, not episode.terminated],
+        infos=infos,
+    )
+
+
+def _episode(data: Any) -> Episode:
+    infos = data.infos or {}
+    source_actions = infos.get("source_action")
+    success = infos.get("is_success")
+    return Episode(
+        seed=int(infos["seed"][0]) if "seed" in infos else 0,
+        observations=data.observations,
+        actions=data.actions,
+        rewards=data.rewards,
+        success=None if success is None else bool(success[-1]),
+        states=infos.get("state"),
+        source_actions=None if source_actions is None else source_actions[:-1],
+        terminated=bool(data.terminations[-1]),
+    )

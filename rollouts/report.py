@@ -1,0 +1,144 @@
+"""What a comparison says: intervals, shares recovered, tests between arms, a table."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generative_policies.rollouts.intervals import (
+    interquartile_mean,
+    recovered_interval,
+    stratified_bootstrap_interval,
+    wilson_interval,
+)
+from generative_policies.rollouts.significance import holm, mcnemar, paired_difference, separated
+
+REFERENCES = ("random", "source", "untranslated")
+
+
+def report_target(units: Mapping[str, Sequence[Mapping[str, Any]]], rng: np.random.Generator) -> dict[str, Any]:
+    """Return the figures of all arms on one target.
+
+    Args:
+        units: The results of each arm, one a training seed, as ``arms.run_arm`` returns them.
+        rng: Source of the resamples.
+
+    Returns:
+        ``"arms"``: figures by name; ``"pairs"``: differences between trained arms; ``"metric"``: what is recovered.
+    """
+    has_success = all(unit["successes"] is not None for runs in units.values() for unit in runs)
+    scores = {arm: _array(runs, "successes" if has_success else "returns") for arm, runs in units.items()}
+    returns = {arm: _array(runs, "returns") for arm, runs in units.items()}
+    arms = {arm: _figures(units[arm], scores[arm], returns[arm], has_success, rng) for arm in units}
+    floor, ceiling = scores.get("untranslated"), scores.get("source")
+    for arm, figures in arms.items():
+        figures |= {"recovered": None, "recovered_interval": None, "recovered_note": None}
+        if arm in REFERENCES:
+            continue
+        if floor is None or ceiling is None:
+            figures["recovered_note"] = "needs the arms source and untranslated"
+            continue
+        share = recovered_interval(scores[arm], floor[0], ceiling[0], rng)
+        figures["recovered"] = share.value
+        figures["recovered_interval"] = None if share.low is None else [share.low, share.high]
+        figures["recovered_note"] = share.reason
+    if floor is not None:
+        against = {
+            arm: _p(scores[arm], floor, has_success, rng) for arm in arms if arm not in ("untranslated", "source")
+        }
+        for arm, p in holm(against).items():
+            arms[arm]["p_against_untranslated"] = p
+    trained = [arm for arm in arms if arm not in REFERENCES]
+    return {"metric": "success" if has_success else "return", "arms": arms, "pairs": _pairs(trained, returns, rng)}
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """Return the figures of ``report_target`` as tables in Markdown."""
+    none = "–"  # noqa: RUF001  # as tables print a missing figure
+    lines = [
+        "| arm | seeds | success [95 %] | interquartile mean return [95 %] | recovered [95 %] | p against untranslated "
+        "| outside training range | target steps |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for name, arm in report["arms"].items():
+        cells = [name, str(arm["num_seeds"]), none]
+        if arm["success_rate"] is not None:
+            cells[2] = _interval(arm["success_rate"], arm["success_interval"], 2)
+        cells.append(_interval(arm["interquartile_mean"], arm["interquartile_mean_interval"], 1))
+        cells.append(none if arm["recovered"] is None else _interval(arm["recovered"], arm["recovered_interval"], 2))
+        cells.append(f"{arm['p_against_untranslated']:.2g}" if "p_against_untranslated" in arm else none)
+        cells.append(none if arm["outside"] is None else f"{100 * arm['outside']:.1f} %")
+        cells.append(none if arm["target_steps"] is None else str(arm["target_steps"]))
+        lines.append(f"| {' | '.join(cells)} |")
+        if arm["recovered_note"]:
+            notes.append(f"- {name}: {arm['recovered_note']}")
+    if report["pairs"]:
+        lines += ["", "| pair | difference of mean returns [95 %] | p | separated |", "|---|---|---|---|"]
+        for pair in report["pairs"]:
+            difference = _interval(pair["difference"], pair["interval"], 1)
+            verdict = "yes" if pair["separated"] else "not separated"
+            lines.append(f"| {pair['arms'][0]} - {pair['arms'][1]} | {difference} | {pair['p']:.2g} | {verdict} |")
+    return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def _figures(
+    runs: Sequence[Mapping[str, Any]],
+    scores: NDArray[Any],
+    returns: NDArray[Any],
+    has_success: bool,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    outside = [run["outside"] for run in runs if "outside" in run]
+    steps = [run["target_steps"] for run in runs if "target_steps" in run]
+    return {
+        "num_seeds": len(runs),
+        "returns": returns.reshape(-1).tolist(),
+        "mean_return": float(returns.mean()),
+        "mean_return_by_seed": returns.mean(axis=1).tolist(),
+        "interquartile_mean": interquartile_mean(returns),
+        "interquartile_mean_interval": stratified_bootstrap_interval(returns, interquartile_mean, rng),
+        "success_rate": float(scores.mean()) if has_success else None,
+        "success_by_seed": scores.mean(axis=1).tolist() if has_success else None,
+        "success_interval": wilson_interval(scores.reshape(-1).astype(bool).tolist()) if has_success else None,
+        "outside": float(np.mean(outside)) if outside else None,
+        "target_steps": int(np.mean(steps)) if steps else None,
+        "seconds": float(np.mean([run["seconds"] for run in runs])),
+    }
+
+
+def _pairs(arms: Sequence[str], returns: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Differences of mean returns between arms, with Holm's correction over all of them."""
+    found: list[dict[str, Any]] = []
+    for first, second in combinations(arms, 2):
+        result = paired_difference(returns[first], returns[second], rng)
+        found.append(
+            {
+                "arms": [first, second],
+                "difference": result.difference,
+                "interval": [result.low, result.high],
+                "p": result.p,
+            }
+        )
+    adjusted = holm({str(k): pair["p"] for k, pair in enumerate(found)})
+    for k, pair in enumerate(found):
+        pair["p"] = adjusted[str(k)]
+        pair["separated"] = separated((pair["interval"][0], pair["interval"][1]), (0.0, 0.0))
+    return found
+
+
+def _p(arm: NDArray[Any], floor: NDArray[Any], has_success: bool, rng: np.random.Generator) -> float:
+    return mcnemar(arm, floor) if has_success else paired_difference(arm, floor, rng).p
+
+
+def _array(runs: Sequence[Mapping[str, Any]], name: str) -> NDArray[Any]:
+    """``(seeds, episodes)``."""
+    return np.array([run[name] for run in runs])
+
+
+def _interval(value: float, interval: Sequence[float] | None, digits: int) -> str:
+    if interval is None:
+        return f"{value:.{digits}f} [undefined]"
+    return f"{value:.{digits}f} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"

@@ -1,0 +1,199 @@
+"""Training any model of the library from recorded data, as a command."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import nn
+
+from generative_policies.checkpoints import load, save
+from generative_policies.data import ActionPairDataset, TransitionDataset
+from generative_policies.inverse_dynamics import FlowInverseDynamics, InverseDynamics, MlpInverseDynamics
+from generative_policies.rollouts.aggregation import Rounds, aggregate
+from generative_policies.rollouts.arms import TRANSLATORS
+from generative_policies.rollouts.episodes import transitions
+from generative_policies.rollouts.minari_datasets import read_dataset
+from generative_policies.rollouts.pair import read_pairs
+from generative_policies.rollouts.pairing import relabel
+from generative_policies.rollouts.provenance import require_writable, same_settings, write_json
+from generative_policies.rollouts.robots import Robot
+from generative_policies.rollouts.source_policies import load_source
+from generative_policies.training import FitSettings, fit, initial_weights
+
+INVERSE_DYNAMICS: dict[str, type[Any]] = {
+    "inverse_dynamics": MlpInverseDynamics,
+    "flow_inverse_dynamics": FlowInverseDynamics,
+}
+Model = Literal[
+    "mlp",
+    "flow_prior",
+    "flow_conditioned",
+    "flow_prior_conditioned",
+    "inverse_dynamics",
+    "flow_inverse_dynamics",
+]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Train a translator from paired datasets, or an inverse dynamics from recorded ones.
+
+    With rounds, a translator is trained on what it meets itself: data of the target are collected with the current
+    translator, labelled by the source's inverse dynamics, and it is trained anew. One round is not dependable, three
+    are. Interrupted, the same command goes on where it was, and ends with the same weights.
+    """
+
+    data: tuple[Path, ...] = ()
+    """Datasets, by folder or id: those of the command pair for translators. May be missing where rounds collect."""
+    model: Model = "mlp"
+    """What is trained: a translator (mlp, or a flow) or an inverse dynamics."""
+    updates: int = 10_000
+    """Gradient steps, of each round where there are some."""
+    hidden_width: int = 256
+    """Width of the two hidden layers."""
+    rounds: int = 0
+    """Rounds of collecting with the current translator, labelling and training; 0 trains on the given data alone."""
+    episodes_per_round: int = 25
+    """Episodes of the target a round."""
+    env: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
+    """Gymnasium id of the target robot, for rounds."""
+    shift: str | None = None
+    """Shift of its dynamics."""
+    policy: str | None = None
+    """The source policy, for rounds."""
+    vecnormalize: Path | None = None
+    """VecNormalize statistics that the policy was trained with."""
+    inverse_dynamics: Path | None = None
+    """Folder of the source's inverse dynamics, for rounds."""
+    seed: int = 0
+    """Of weights, batches and noise; reset seeds of rounds start at 1,500 + 1,000 times it."""
+    output: Path = Path("runs/model")
+    """Folder of the model; what a training needs to go on stands beside it until it is done."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if min(self.updates, self.hidden_width, self.episodes_per_round) < 1 or self.rounds < 0:
+            raise ValueError("updates, hidden_width and episodes_per_round must be positive, rounds not negative")
+        if not 0 <= self.seed <= 8 or self.rounds * self.episodes_per_round > 500:
+            raise ValueError(
+                f"seed must lie in 0 to 8 and rounds * episodes_per_round in 0 to 500, so that reset seeds stay below "
+                f"those of tests; got {self.seed} and {self.rounds * self.episodes_per_round}"
+            )
+        needed = (self.env, self.policy, self.inverse_dynamics)
+        if self.rounds and (self.model not in TRANSLATORS or any(value is None for value in needed)):
+            raise ValueError("rounds are for translators, and need env, policy and inverse_dynamics")
+        if not self.rounds and not self.data:
+            raise ValueError("pass data, or rounds that collect some")
+
+
+def train(settings: TrainSettings) -> Path:
+    """Train a model.
+
+    Args:
+        settings: Data, model and sizes.
+
+    Returns:
+        The model's folder, for ``checkpoints.load``; ``NAME.json`` beside it tells settings, losses and versions.
+
+    Raises:
+        FileExistsError: If the output is there already, with other settings.
+        DatasetError: If data are missing, foreign or empty.
+        ValueError: If data do not fit each other or the model, or an interrupted training had other settings.
+    """
+    torch.set_num_threads(1)
+    note = settings.output.with_name(f"{settings.output.name}.json")
+    require_writable(settings.output.parent)
+    if settings.output.exists():
+        if same_settings(note, settings, ("output",)):
+            print(f"{settings.output} is complete")
+            return settings.output
+        raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
+    partial = settings.output.with_name(f".{settings.output.name}.partial")
+    generator = torch.Generator().manual_seed(settings.seed)
+    losses: dict[str, Any] = {}
+    if settings.model in TRANSLATORS:
+        pairs = [read_pairs(path) for path in settings.data]
+        if settings.rounds:
+            model: nn.Module = _in_rounds(settings, pairs, generator, partial)
+        else:
+            data = ActionPairDataset.concatenate(pairs)
+            model, losses = _fit(settings, lambda: _translator(settings, data), data, generator, partial)
+    else:
+        steps = TransitionDataset.concatenate([transitions(read_dataset(path)) for path in settings.data])
+        kind = INVERSE_DYNAMICS[settings.model]
+        widths = [settings.hidden_width] * 2
+        model, losses = _fit(
+            settings, lambda: kind(steps.actions.shape[1], steps.obs.shape[1], widths), steps, generator, partial
+        )
+    save(model, settings.output)
+    write_json(note, settings, losses)
+    shutil.rmtree(partial, ignore_errors=True)
+    print(f"{settings.output}: {type(model).__name__} {losses or ''}")
+    return settings.output
+
+
+def _fit(
+    settings: TrainSettings, build: Callable[[], nn.Module], data: Any, generator: torch.Generator, partial: Path
+) -> tuple[nn.Module, dict[str, Any]]:
+    partial.mkdir(exist_ok=True)
+    with initial_weights(generator):
+        model = build()
+    result = fit(
+        model,
+        data,
+        FitSettings(num_updates=settings.updates),
+        generator=generator,
+        progress=f"train {settings.model}",
+        state=partial / "training",
+    )
+    return model, {"train_loss": result.train_loss, "validation_loss": result.validation_loss}
+
+
+def _in_rounds(
+    settings: TrainSettings, pairs: list[ActionPairDataset], generator: torch.Generator, partial: Path
+) -> nn.Module:
+    """Aggregate data round by round; the settings of an interrupted training must be the same."""
+    assert settings.env is not None and settings.policy is not None and settings.inverse_dynamics is not None
+    robot = Robot(settings.env, settings.shift)
+    robot.check()
+    inverse_dynamics: Any = load(settings.inverse_dynamics)
+    if not isinstance(inverse_dynamics, InverseDynamics):
+        raise ValueError(
+            f"{settings.inverse_dynamics} must be an inverse dynamics, got {type(inverse_dynamics).__name__}"
+        )
+    partial.mkdir(exist_ok=True)
+    written = partial / "settings.json"
+    if written.exists() and not same_settings(written, settings, ("output",)):
+        raise ValueError(
+            f"an interrupted training with other settings has left {partial}: remove it, or give its settings"
+        )
+    write_json(written, settings, {})
+    kind, widths = TRANSLATORS[settings.model], [settings.hidden_width] * 2
+    target_dim = Robot(settings.env, settings.shift).make().action_space.shape
+    assert target_dim is not None  # of a Box, as checked
+    return aggregate(
+        lambda: kind(target_dim[0], inverse_dynamics.obs_dim, widths, inverse_dynamics.action_dim),
+        load_source(settings.policy, settings.vecnormalize).act(),
+        robot.make,
+        lambda data: relabel(data, inverse_dynamics),
+        Rounds(settings.rounds, settings.episodes_per_round),
+        FitSettings(num_updates=settings.updates),
+        first_seed=1_500 + 1_000 * settings.seed,
+        rng=np.random.default_rng([settings.seed, 1]),
+        generator=generator,
+        pairs=pairs,
+        folder=partial,
+        name=settings.model,
+    ).translator
+
+
+def _translator(settings: TrainSettings, data: ActionPairDataset) -> nn.Module:
+    widths = [settings.hidden_width] * 2
+    source_dim, target_dim = data.source_actions.shape[1], data.target_actions.shape[1]
+    model: nn.Module = TRANSLATORS[settings.model](target_dim, data.obs.shape[1], widths, source_dim)
+    return model

@@ -1,0 +1,178 @@
+"""The whole way from a user's own policy and robots to a report, and again without doing it twice."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from generative_policies.rollouts import command_line
+from generative_policies.rollouts.compare import CompareSettings, compare, models_of, unit_name
+
+ROBOTS = '''
+import gymnasium
+import numpy as np
+
+
+class Cart(gymnasium.Env):
+    """A cart on a line that a motor pushes; it is to stay in the middle."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, gear=1.0):
+        self.gear = gear
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = self.np_random.uniform(-1, 1, 2)
+        return self.state.copy(), {}
+
+    def step(self, action):
+        position, velocity = self.state
+        velocity = 0.9 * velocity + 0.3 * self.gear * float(action[0])
+        self.state = np.array([position + 0.3 * velocity, velocity])
+        return self.state.copy(), -float(np.abs(self.state).sum()), False, False, {}
+
+
+gymnasium.register("Mine/Cart-v0", Cart, max_episode_steps=30)
+gymnasium.register("Mine/Mirrored-v0", Cart, max_episode_steps=30, kwargs={"gear": -0.8})
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A user's folder: a module that registers robots, a zip of SB3 and its statistics."""
+    path = tmp_path_factory.mktemp("mine")
+    (path / "my_robots.py").write_text(ROBOTS)
+    sys.path.insert(0, str(path))  # as for a user who works in this folder
+    venv = VecNormalize(make_vec_env("my_robots:Mine/Cart-v0", n_envs=8, seed=0))
+    model = PPO("MlpPolicy", venv, n_steps=64, batch_size=128, learning_rate=1e-3, seed=0, device="cpu")
+    model.learn(30_000)
+    model.save(path / "expert.zip")
+    venv.save(str(path / "vecnormalize.pkl"))
+    yield path
+    sys.path.remove(str(path))
+
+
+def settings(folder: Path, output: Path, **changes: Any) -> CompareSettings:
+    given: dict[str, Any] = {
+        "env": "my_robots:Mine/Cart-v0",
+        "target_env": "my_robots:Mine/Mirrored-v0",
+        "shifts": ("none",),
+        "policy": str(folder / "expert.zip"),
+        "vecnormalize": folder / "vecnormalize.pkl",
+        "arms": ("source", "untranslated", "exact", "mlp"),
+        "seeds": (0, 1),
+        "episodes": 12,
+        "source_episodes": 60,
+        "inverse_dynamics_updates": 600,
+        "rounds": 2,
+        "episodes_per_round": 10,
+        "updates": 600,
+        "hidden_width": 32,
+        "video_episodes": 0,
+        "output": output,
+    }
+    return CompareSettings(**given | changes)
+
+
+@pytest.mark.slow  # 60 s
+def test_a_users_own_policy_and_robots_go_through_and_are_not_run_twice(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = settings(folder, tmp_path / "out")
+    report = compare(first)["none"]
+    arms = report["arms"]
+    assert set(arms) == {"source", "untranslated", "mlp"} and "exact" in report["skipped"]  # it has no simulator
+    assert arms["mlp"]["recovered"] > 0.8 and arms["mlp"]["num_seeds"] == 2 and len(arms["mlp"]["returns"]) == 24
+    assert arms["mlp"]["recovered_interval"][0] > 0.5
+    out = tmp_path / "out" / "none"
+    assert {path.name for path in out.iterdir()} == {"units", "models", "report.json", "report.md", "comparison.png"}
+    written = json.loads((out / "report.json").read_text())
+    assert written["settings"]["episodes"] == 12 and written["versions"]["torch"]
+    assert "| mlp | 2 |" in capsys.readouterr().out
+
+    units = {path: path.stat().st_mtime_ns for path in (out / "units").glob("*.json")}
+    assert len(units) == 4
+    compare(first)
+    compare(replace(first, arms=("source", "untranslated", "random", "mlp"), num_envs=3))
+    after = {path: path.stat().st_mtime_ns for path in (out / "units").glob("*.json")}
+    assert {path: after[path] for path in units} == units and len(after) == 5  # random is new
+    alone = compare(replace(first, arms=("source", "untranslated", "mlp"), num_envs=1, output=tmp_path / "alone"))
+    assert alone["none"]["arms"]["mlp"]["returns"] == arms["mlp"]["returns"]
+
+
+def test_a_robot_that_is_the_source_has_nothing_to_recover(folder: Path, tmp_path: Path) -> None:
+    same = settings(folder, tmp_path, target_env=None, arms=("source", "untranslated"))
+    report = compare(same)["none"]
+    assert report["arms"]["source"]["returns"] == report["arms"]["untranslated"]["returns"]
+    assert report["arms"]["untranslated"]["recovered"] is None
+
+
+def test_a_failing_unit_is_reported_and_the_others_stand(folder: Path, tmp_path: Path) -> None:
+    broken = settings(folder, tmp_path, arms=("source", "untranslated", "mlp"), seeds=(0,))
+    (tmp_path / "none" / "models").mkdir(parents=True)
+    name = unit_name(broken.tasks("none", "mlp")[0])
+    # Where the models should go there is a file.
+    models_of(broken.tasks("none", "mlp")[0], tmp_path / "none").write_text("in the way")
+    report = compare(broken)["none"]
+    assert set(report["arms"]) == {"source", "untranslated"}
+    assert list(report["failed"]) == [name] and "Error" in Path(report["failed"][name]).read_text()
+    assert name in (tmp_path / "none" / "report.md").read_text()
+
+
+def test_other_settings_are_other_units(folder: Path, tmp_path: Path) -> None:
+    base = settings(folder, tmp_path)
+    names = {unit_name(task) for task in base.tasks("none", "mlp")}
+    for changes in ({"updates": 601}, {"episodes": 13}, {"policy": "Pusher-v5"}, {"first_seed": 20_000}):
+        other = replace(base, **changes)  # type: ignore[arg-type]
+        assert not names & {unit_name(task) for task in other.tasks("none", "mlp")}
+    assert names == {unit_name(task) for task in replace(base, num_envs=3, processes=1, ray=True).tasks("none", "mlp")}
+    (folder / "expert.zip").rename(folder / "kept.zip")
+    try:  # another policy under the same name
+        (folder / "expert.zip").write_bytes(b"another")
+        assert not names & {unit_name(task) for task in base.tasks("none", "mlp")}
+    finally:
+        (folder / "kept.zip").replace(folder / "expert.zip")
+
+
+def test_wrong_settings_are_refused(folder: Path, tmp_path: Path) -> None:
+    for changes, message in (
+        ({"arms": ("mpl",)}, "arms must be of"),
+        ({"seeds": (9,)}, "training seeds of 0 to 8"),
+        ({"episodes": 0}, "episodes must be"),
+        ({"first_seed": 5}, "for training"),
+        ({"hidden_width": 50}, "multiple of 16"),
+        ({"rounds": 60}, "must lie in 2 to 500"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            settings(folder, tmp_path, **changes)
+    for changes, message in (
+        ({"env": "Pusher-v5", "target_env": "Pusher-v5"}, "policy's observations"),
+        ({"target_env": "Pusher-v5"}, "same observations"),
+        ({"policy": str(tmp_path / "none.zip")}, "no such file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare(settings(folder, tmp_path, **changes))
+
+
+def test_the_command_line_says_in_a_line_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, message in (
+        (["compare", "--arms", "mpl"], "arms must be of"),
+        (["evaluate", "--policy", str(tmp_path / "none.zip")], "no such file"),
+        (["pair", "--data", str(tmp_path / "none"), "--other-data", "x"], "none"),
+        (["collect", "--env", "Nope-v0", "--output", str(tmp_path / "x")], "module:id"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["generative-policies", *arguments])
+        with pytest.raises(SystemExit) as error:
+            command_line.main()
+        said = f"{error.value} {capsys.readouterr().err}"
+        assert message in said and "Traceback" not in said

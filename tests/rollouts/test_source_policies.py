@@ -1,0 +1,74 @@
+"""Source policies of any origin act as they did when they were trained."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stable_baselines3 import A2C, PPO, SAC, TD3
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from generative_policies.checkpoints import CheckpointError
+from generative_policies.policies import BehaviorCloning, save_policy
+from generative_policies.rollouts.source_policies import load_source, load_statistics
+
+OBSERVATIONS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C, SAC, TD3])
+def test_a_zip_of_any_algorithm(algorithm: Any, tmp_path: Path) -> None:
+    model = algorithm("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, seed=0, device="cpu")
+    model.save(tmp_path / "model.zip")
+    source = load_source(tmp_path / "model.zip")
+    expected, _ = model.predict(OBSERVATIONS, deterministic=True)
+    np.testing.assert_allclose(source.act()(OBSERVATIONS, []), expected, atol=1e-6)
+
+
+def test_zips_with_state_dependent_exploration_and_of_this_library(tmp_path: Path) -> None:
+    with_sde = PPO("MlpPolicy", "Pendulum-v1", use_sde=True, seed=0, device="cpu")
+    with_sde.save(tmp_path / "sde.zip")
+    expected, _ = with_sde.predict(OBSERVATIONS, deterministic=True)
+    np.testing.assert_allclose(load_source(tmp_path / "sde.zip").act()(OBSERVATIONS, []), expected, atol=1e-6)
+    episodes = [(np.zeros((6, 3)), np.zeros((5, 1)))] * 2
+    cloned = BehaviorCloning("MlpPolicy", "Pendulum-v1", episodes, seed=0, device="cpu").learn(2)
+    cloned.save(tmp_path / "cloned.zip")
+    loaded = load_source(tmp_path / "cloned.zip").policy
+    assert np.array_equal(loaded.predict(OBSERVATIONS)[0], cloned.predict(OBSERVATIONS)[0])
+
+
+def test_statistics_that_a_policy_was_trained_with(tmp_path: Path) -> None:
+    venv = VecNormalize(make_vec_env("Pendulum-v1", n_envs=2, seed=0), clip_obs=2.0)
+    model = PPO("MlpPolicy", venv, n_steps=16, batch_size=16, seed=0, device="cpu").learn(64)
+    model.save(tmp_path / "model.zip")
+    venv.save(str(tmp_path / "vecnormalize.pkl"))
+    observations = 5 * OBSERVATIONS
+    expected, _ = model.predict(np.asarray(venv.normalize_obs(observations)), deterministic=True)
+    source = load_source(tmp_path / "model.zip", tmp_path / "vecnormalize.pkl")
+    np.testing.assert_allclose(source.act()(observations, []), expected, atol=1e-5)
+    unnormalised, _ = model.predict(observations, deterministic=True)
+    assert np.abs(unnormalised - expected).max() > 1e-3
+    rewards_alone = VecNormalize(make_vec_env("Pendulum-v1"), norm_obs=False)
+    rewards_alone.save(str(tmp_path / "rewards.pkl"))
+    assert load_statistics(tmp_path / "rewards.pkl") is None
+
+
+def test_shipped_experts_and_saved_folders(tmp_path: Path) -> None:
+    assert load_source("Pusher-v5").policy.action_space.shape == (7,)
+    model = PPO("MlpPolicy", "Pendulum-v1", seed=0, device="cpu")
+    save_policy(model, tmp_path / "policy")
+    assert load_source(tmp_path / "policy").policy.action_space.shape == (1,)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.zip").write_bytes(b"no zip")
+    (tmp_path / "broken.pkl").write_bytes(b"no pickle")
+    for path, statistics in (
+        (tmp_path / "missing.zip", None),
+        (tmp_path / "broken.zip", None),
+        ("no-such-expert", None),
+        ("Pusher-v5", tmp_path / "broken.pkl"),
+        ("Pusher-v5", tmp_path / "missing.pkl"),
+    ):
+        with pytest.raises(CheckpointError, match=r"missing|broken|no-such"):
+            load_source(path, statistics)

@@ -1,0 +1,71 @@
+"""Units of a sweep: independent, tried again, and none mixed with another's result."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from generative_policies.rollouts.units import Unit, run_units
+
+
+def double(value: int) -> dict[str, Any]:
+    print(f"doubling {value}")
+    return {"value": 2 * value}
+
+
+def fail(value: int) -> dict[str, Any]:
+    if value == 3:
+        raise ValueError("three is too many")
+    return double(value)
+
+
+def die_once(folder: str, value: int) -> dict[str, Any]:
+    marker = Path(folder) / f"tried-{value}"
+    if value == 1 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return double(value)
+
+
+def units(*values: int) -> list[Unit]:
+    return [Unit(f"unit-{value}", (value,)) for value in values]
+
+
+def test_results_come_by_name_and_output_goes_to_logs(tmp_path: Path) -> None:
+    results, failures = run_units(double, units(1, 2, 3), tmp_path, processes=2)
+    assert {name: result["value"] for name, result in results.items()} == {"unit-1": 2, "unit-2": 4, "unit-3": 6}
+    assert not failures and (tmp_path / "unit-2.log").read_text() == "doubling 2\n"
+
+
+def test_what_has_a_result_is_not_run_again(tmp_path: Path) -> None:
+    run_units(double, units(1), tmp_path)
+    (tmp_path / "unit-1.json").write_text('{"value": "kept"}')
+    results, _ = run_units(double, units(1, 2), tmp_path)
+    assert [results[f"unit-{k}"]["value"] for k in (1, 2)] == ["kept", 4]
+
+
+def test_a_unit_that_keeps_failing_is_reported_with_its_log_and_the_rest_goes_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    results, failures = run_units(fail, units(3, 4, 5), tmp_path)
+    assert sorted(results) == ["unit-4", "unit-5"]
+    assert [failure.unit for failure in failures] == ["unit-3"]
+    log = failures[0].log.read_text()
+    assert log.count("ValueError: three is too many") == 2  # it was tried twice
+    assert "unit-3 failed" in capfd.readouterr().err
+
+
+def test_a_unit_that_was_killed_is_tried_again(tmp_path: Path) -> None:
+    pieces = [Unit(f"unit-{value}", (str(tmp_path), value)) for value in (1, 2)]
+    results, failures = run_units(die_once, pieces, tmp_path / "units")
+    assert not failures and results["unit-1"]["value"] == 2 and (tmp_path / "tried-1").exists()
+
+
+@pytest.mark.slow  # 15 s
+def test_ray_gives_the_same_results_and_reports_failures(tmp_path: Path) -> None:
+    results, failures = run_units(fail, units(1, 3, 4), tmp_path, processes=2, ray=True)
+    assert {name: result["value"] for name, result in results.items()} == {"unit-1": 2, "unit-4": 8}
+    assert [failure.unit for failure in failures] == ["unit-3"]
+    assert failures[0].log.read_text().count("ValueError: three is too many") >= 2
