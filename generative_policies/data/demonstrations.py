@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from generative_policies.data.episodic import choose_held_out
+
 if TYPE_CHECKING:
     import gymnasium  # importing this package must not load it
 
@@ -212,13 +214,8 @@ class Demonstrations:
         Raises:
             ValueError: If the fraction is not inside (0, 1) or there are fewer than two episodes.
         """
-        if not 0 < validation_fraction < 1:
-            raise ValueError(f"validation_fraction must lie inside (0, 1), got {validation_fraction}")
-        if self.num_episodes < 2:
-            raise ValueError("a split by episode needs at least two episodes, got one; set validation_fraction to 0")
-        count = min(self.num_episodes - 1, max(1, round(validation_fraction * self.num_episodes)))
         chosen = np.zeros(self.num_episodes, dtype=bool)
-        chosen[rng.choice(self.num_episodes, count, replace=False)] = True
+        chosen[choose_held_out(self.num_episodes, validation_fraction, rng)] = True
         return self.select(np.flatnonzero(~chosen)), self.select(np.flatnonzero(chosen))
 
     def windows(self, history: int, horizon: int) -> Windows:

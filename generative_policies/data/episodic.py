@@ -67,13 +67,8 @@ class EpisodicDataset:
         Raises:
             ValueError: If the fraction is not inside (0, 1) or there are fewer than two episodes.
         """
-        if not 0 < validation_fraction < 1:
-            raise ValueError(f"validation_fraction must lie inside (0, 1), got {validation_fraction}")
         names = np.unique(self.episodes)
-        if len(names) < 2:
-            raise ValueError(f"a split by episode needs at least two episodes, got {len(names)}")
-        count = min(len(names) - 1, max(1, round(validation_fraction * len(names))))
-        held_out = np.isin(self.episodes, rng.choice(names, count, replace=False))
+        held_out = np.isin(self.episodes, names[choose_held_out(len(names), validation_fraction, rng)])
         return self.select(~held_out), self.select(held_out)
 
     @classmethod
@@ -95,6 +90,22 @@ class EpisodicDataset:
             episodes=np.concatenate(episodes),
             **{name: np.concatenate([part.arrays()[name] for part in parts]) for name in names},
         )
+
+
+def choose_held_out(num_episodes: int, fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the positions of the episodes that are held out, at least one and not all.
+
+    Raises:
+        ValueError: If the fraction is not inside (0, 1) or there are fewer than two episodes.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"validation_fraction must lie inside (0, 1), got {fraction}")
+    if num_episodes < 2:
+        raise ValueError(
+            f"a split by episode needs at least two episodes, got {num_episodes}; or set validation_fraction to 0"
+        )
+    count = min(num_episodes - 1, max(1, round(fraction * num_episodes)))
+    return rng.choice(num_episodes, count, replace=False)
 
 
 def _first_bad_row(array: NDArray[Any]) -> int:
