@@ -72,6 +72,7 @@ def aggregate(
     generator: torch.Generator,
     pairs: Sequence[ActionPairDataset] = (),
     folder: Path | None = None,
+    num_envs: int = 16,
     name: str = "translator",
     progress: bool = True,
 ) -> Aggregated:
@@ -89,6 +90,7 @@ def aggregate(
         generator: Source of weights, batches and the loss's noise.
         pairs: Labelled data that are there already.
         folder: Each round is kept here; an interrupted call goes on from it and ends as one that was not.
+        num_envs: Envs in step; the result does not depend on it.
         name: For progress bars.
         progress: Whether to show them.
     """
@@ -111,6 +113,7 @@ def aggregate(
             act,
             range(first_seed + k * rounds.episodes, first_seed + (k + 1) * rounds.episodes),
             exploration=exploration,
+            num_envs=num_envs,
             progress=f"{name}, round {k + 1}: collect target episodes" if progress else None,
         )
         labelled.append(label(transitions(episodes)))

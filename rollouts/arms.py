@@ -1,6 +1,6 @@
 """The control arms of a comparison: how each is trained on a target, and evaluated there."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from generative_policies.rollouts.episodes import (
 )
 from generative_policies.rollouts.exact_translation import ExactTranslationWrapper
 from generative_policies.rollouts.pairing import relabel
+from generative_policies.rollouts.provenance import versions
 from generative_policies.rollouts.robots import Robot
 from generative_policies.rollouts.source_policies import SourcePolicy, load_source
 from generative_policies.training import FitSettings
@@ -119,14 +120,14 @@ def run_arm(task: ArmTask, models: str, num_envs: int) -> dict[str, Any]:
     elif task.arm == "exact":
         make, act = partial(_exact, task), source
     elif task.arm in TRANSLATORS:
-        found = train_translator(task, source, task.arm, folder)
+        found = train_translator(task, source, task.arm, folder, num_envs)
         save(found.translator, folder / f"{task.arm}-{task.seed}")
         make, act = partial(_translated, task, found.translator), source
         details["target_steps"] = len(found.pairs)
     elif task.arm == "behavior_cloning":
-        act, details["target_steps"] = _behavior_cloning(task, source, folder)
+        act, details["target_steps"] = _behavior_cloning(task, source, folder, num_envs)
     elif task.arm == "sac_from_scratch":
-        act, details["target_steps"] = _sac_from_scratch(task)
+        act, details["target_steps"] = _sac_from_scratch(task, source, folder, num_envs)
     else:
         raise ValueError(f"arm must be one of {', '.join(ARMS)}; got {task.arm!r}")
     seeds = range(task.first_seed, task.first_seed + task.episodes)
@@ -134,19 +135,27 @@ def run_arm(task: ArmTask, models: str, num_envs: int) -> dict[str, Any]:
     if task.arm in TRANSLATORS:
         seen = np.concatenate([episode.observations[:-1] for episode in episodes])
         details["outside"] = share_outside(found.pairs, seen)
-    return {"arm": task.arm, "seed": task.seed, **_figures(episodes), **details}
+    return {
+        "arm": task.arm,
+        "seed": task.seed,
+        **_figures(episodes),
+        **details,
+        "task": asdict(task),
+        "versions": versions(),
+    }
 
 
-def train_translator(task: ArmTask, source: Act, name: str, folder: Path) -> Aggregated:
+def train_translator(task: ArmTask, source: Act, name: str, folder: Path, num_envs: int = 16) -> Aggregated:
     """Train a translator by relabelled data, collected in rounds with the translator itself.
 
     Args:
         task: Robots and sizes.
         source: The source policy.
         name: Which translator.
-        folder: Where the source's inverse dynamics is kept.
+        folder: Where the source's inverse dynamics is kept, and the rounds, from which an interrupted call goes on.
+        num_envs: Envs in step; the result does not depend on it.
     """
-    inverse_dynamics = source_inverse_dynamics(task, source, folder)
+    inverse_dynamics = source_inverse_dynamics(task, source, folder, num_envs)
     kind, widths = TRANSLATORS[name], [task.hidden_width] * 2
 
     def build() -> ActionTranslator:
@@ -163,11 +172,13 @@ def train_translator(task: ArmTask, source: Act, name: str, folder: Path) -> Agg
         first_seed=task.first_training_seed + 500,
         rng=np.random.default_rng([task.seed, 1]),
         generator=torch.Generator().manual_seed(task.seed),
+        folder=folder / f"{task.arm}-{task.seed}-rounds",
+        num_envs=num_envs,
         name=name,
     )
 
 
-def source_inverse_dynamics(task: ArmTask, source: Act, folder: Path) -> MlpInverseDynamics:
+def source_inverse_dynamics(task: ArmTask, source: Act, folder: Path, num_envs: int = 16) -> MlpInverseDynamics:
     """Return the source's inverse dynamics, from noisy episodes at home; one that was trained already is loaded."""
     path = folder / f"inverse_dynamics-{task.seed}"
     try:
@@ -183,6 +194,7 @@ def source_inverse_dynamics(task: ArmTask, source: Act, folder: Path) -> MlpInve
         range(task.first_training_seed, task.first_training_seed + task.source_episodes),
         # From nearly the policy's own actions to noise that drowns them, in units of half the action range.
         exploration=rng.uniform(0.015, 0.6, task.source_episodes).tolist(),
+        num_envs=num_envs,
         progress="collect source episodes",
     )
     data = transitions(episodes)
@@ -197,9 +209,9 @@ def source_inverse_dynamics(task: ArmTask, source: Act, folder: Path) -> MlpInve
     return model
 
 
-def _behavior_cloning(task: ArmTask, source: Act, folder: Path) -> tuple[Act, int]:
+def _behavior_cloning(task: ArmTask, source: Act, folder: Path, num_envs: int) -> tuple[Act, int]:
     """Clone the target actions of the data that the MLP translator learns from."""
-    pairs = train_translator(task, source, "mlp", folder).pairs
+    pairs = train_translator(task, source, "mlp", folder, num_envs).pairs
     bounds = np.flatnonzero(np.diff(pairs.episodes)) + 1
     episodes = list(zip(np.split(pairs.obs, bounds), np.split(pairs.target_actions, bounds), strict=True))
     model = BehaviorCloning(
@@ -213,16 +225,12 @@ def _behavior_cloning(task: ArmTask, source: Act, folder: Path) -> tuple[Act, in
     return source_act(model.learn(task.updates).policy), len(pairs)
 
 
-def _sac_from_scratch(task: ArmTask) -> tuple[Act, int]:
-    """Train SAC with the target's reward for as many steps as the translators collect."""
-    spec = task.target.make().spec
-    assert spec is not None and spec.max_episode_steps is not None  # Robot.check saw to it
-    steps = task.rounds * task.episodes_per_round * spec.max_episode_steps
-    envs = DummyVecEnv([task.target.make] * 8)
-    envs.seed(task.first_training_seed)
+def _sac_from_scratch(task: ArmTask, source: Act, folder: Path, num_envs: int) -> tuple[Act, int]:
+    """Train SAC with the target's reward for as many steps as the MLP translator learns from."""
+    steps = len(train_translator(task, source, "mlp", folder, num_envs).pairs)
     model = SAC(
         "MlpPolicy",
-        envs,
+        DummyVecEnv([task.target.make] * 8),
         learning_rate=1e-3,
         gradient_steps=8,
         learning_starts=min(5_000, steps // 4),
@@ -230,6 +238,9 @@ def _sac_from_scratch(task: ArmTask) -> tuple[Act, int]:
         seed=task.seed,
         device="cpu",
     )
+    envs = model.get_env()
+    assert envs is not None  # it was given one
+    envs.seed(task.first_training_seed)  # the constructor's are those of tuning
     return source_act(model.learn(steps).policy), steps
 
 
@@ -238,7 +249,8 @@ def _exact(task: ArmTask) -> gymnasium.Env[Any, Any]:
 
 
 def _translated(task: ArmTask, translator: ActionTranslator, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-    return ActionTranslationWrapper(task.target.make(render_mode), translator)
+    space: Any = task.load_source().policy.action_space  # a Box, as Robot.check saw to it
+    return ActionTranslationWrapper(task.target.make(render_mode), translator, space)
 
 
 def _figures(episodes: list[Episode]) -> dict[str, Any]:

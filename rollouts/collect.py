@@ -11,13 +11,14 @@ import numpy as np
 import torch
 import tyro
 
+from generative_policies.action_translation import ActionTranslator
 from generative_policies.checkpoints import load
 from generative_policies.envs import get_state
 from generative_policies.rollouts.episodes import Act, Episode, random_act, run_episodes, translated_act
 from generative_policies.rollouts.minari_datasets import write_dataset
-from generative_policies.rollouts.provenance import require_writable, same_settings, settings_and_versions
+from generative_policies.rollouts.provenance import digest, require_writable, same_settings, settings_and_versions
 from generative_policies.rollouts.robots import Robot
-from generative_policies.rollouts.source_policies import load_source
+from generative_policies.rollouts.source_policies import load_source, source_digests
 
 FIRST_TEST_SEED = 10_000
 FREE = ("output", "num_envs")  # settings that do not change the data
@@ -81,9 +82,10 @@ def collect(settings: CollectSettings) -> Path:
     torch.set_num_threads(1)
     robot = Robot(settings.env, settings.shift)
     robot.check()
-    provenance = settings_and_versions(settings)
+    inputs = _inputs(settings)
+    provenance = settings_and_versions(settings) | {"inputs": inputs}
     if settings.output.exists():
-        if same_settings(settings.output / "settings.json", settings, FREE):
+        if same_settings(settings.output / "settings.json", settings, FREE, inputs):
             print(f"{settings.output} is complete")
             return settings.output
         raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
@@ -91,7 +93,7 @@ def collect(settings: CollectSettings) -> Path:
     partial = settings.output.with_name(f".{settings.output.name}.partial")
     require_writable(partial)
     note = partial / "settings.json"
-    if note.exists() and not same_settings(note, settings, FREE):
+    if note.exists() and not same_settings(note, settings, FREE, inputs):
         raise ValueError(
             f"an interrupted run with other settings has left {partial}: remove it, or give its settings again"
         )
@@ -120,18 +122,36 @@ def collect(settings: CollectSettings) -> Path:
 
 def collecting_act(settings: CollectSettings, robot: Robot) -> Act:
     """Return the policy of the settings, and check that it fits the robot."""
-    space = robot.make().action_space
+    env = robot.make()
     if settings.policy == "random":
-        return random_act(space)
+        return random_act(env.action_space)
     source = load_source(settings.policy, settings.vecnormalize)
+    if source.policy.observation_space.shape != env.observation_space.shape:
+        raise ValueError(
+            f"the policy observes {source.policy.observation_space.shape}, {settings.env} {env.observation_space.shape}"
+        )
+    width: Any = env.action_space.shape
+    source_width: Any = source.policy.action_space.shape
     if settings.translator is None:
-        if source.policy.action_space.shape != space.shape:
+        if source_width != width:
             raise ValueError(
-                f"the policy gives actions of shape {source.policy.action_space.shape}, {settings.env} takes "
-                f"{space.shape}: pass a translator"
+                f"the policy gives actions of shape {source_width}, {settings.env} takes {width}: pass a translator"
             )
         return source.act()
-    return translated_act(source.act(), load(settings.translator))
+    translator: Any = load(settings.translator)
+    if not isinstance(translator, ActionTranslator):
+        raise ValueError(f"{settings.translator} must be a translator, got {type(translator).__name__}")
+    found = (translator.source_action_dim, translator.action_dim, translator.obs_dim)
+    expected = (source_width[0], width[0], env.observation_space.shape[0])  # type: ignore[index]  # of a Box
+    if found != expected:
+        raise ValueError(f"the translator takes source actions, actions and observations of {found}, not {expected}")
+    return translated_act(source.act(), translator)
+
+
+def _inputs(settings: CollectSettings) -> dict[str, str]:
+    """Digests of the policy and the translator."""
+    found = {} if settings.policy == "random" else source_digests(settings.policy, settings.vecnormalize)
+    return found if settings.translator is None else found | {"translator": digest(settings.translator)}
 
 
 def has_states(env: gymnasium.Env[Any, Any]) -> bool:

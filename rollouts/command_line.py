@@ -1,6 +1,8 @@
 """The command ``generative-policies``."""
 
+import signal
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -26,6 +28,10 @@ Command = (
 
 def main() -> None:
     """Run the command line; what is wrong with settings, data or folders is one line, not a traceback."""
+    # As with python -m: module:id imports a module of the user's own folder.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end that is asked for is an orderly one
     try:
         settings = tyro.cli(Command, prog="generative-policies")
     except ValueError as error:  # a settings class refuses a value
@@ -35,7 +41,7 @@ def main() -> None:
     except (OSError, ValueError, TypeError, ImportError) as error:
         sys.exit(f"generative-policies: {error}")
     except KeyboardInterrupt:
-        sys.exit("generative-policies: interrupted; the same command goes on where it was")
+        sys.exit("generative-policies: interrupted; the same command starts where whole pieces of work are done")
 
 
 def run(settings: Any) -> None:
@@ -50,7 +56,9 @@ def run(settings: Any) -> None:
         case EvaluateSettings():
             evaluate(settings)
         case CompareSettings():
-            compare(settings)
+            reports = compare(settings)
+            if len(reports) < len(settings.shifts) or any(report["failed"] for report in reports.values()):
+                sys.exit("generative-policies: some units failed, see above")
         case DemoSettings():
             demo(settings)
         case TrainSourceSettings():

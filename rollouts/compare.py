@@ -3,8 +3,7 @@
 import hashlib
 import json
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ import gymnasium
 import numpy as np
 import tyro
 
+from generative_policies.envs import check_control_periods
 from generative_policies.envs.rendering import RenderingUnavailableError
 from generative_policies.rollouts.arms import (
     ARMS,
@@ -28,7 +28,7 @@ from generative_policies.rollouts.plots import plot_comparison
 from generative_policies.rollouts.provenance import require_writable, write_json
 from generative_policies.rollouts.report import format_report, report_target
 from generative_policies.rollouts.robots import Robot
-from generative_policies.rollouts.source_policies import load_source
+from generative_policies.rollouts.source_policies import load_source, source_digests
 from generative_policies.rollouts.units import Unit, run_units
 from generative_policies.rollouts.video import VideoArm, write_comparison_video
 
@@ -144,12 +144,11 @@ def compare(settings: CompareSettings) -> dict[str, dict[str, Any]]:
     """
     require_writable(settings.output)
     reports = {}
-    for number, shift in enumerate(settings.shifts):
+    for shift in settings.shifts:
         skipped = check(settings, shift)
-        folder = settings.output / _folder_name(shift, number)
+        folder = settings.output / folder_name(settings, shift)
         arms = [arm for arm in settings.arms if arm not in skipped]
         tasks = {unit_name(task): task for arm in arms for task in settings.tasks(shift, arm)}
-        started = time.monotonic()
         results, failures = run_units(
             run_arm,
             [Unit(name, (task, str(models_of(task, folder)), settings.num_envs)) for name, task in tasks.items()],
@@ -166,7 +165,7 @@ def compare(settings: CompareSettings) -> dict[str, dict[str, Any]]:
             print(f"{folder}: every unit failed; their logs stand in {folder / 'units'}", file=sys.stderr)
             continue
         report = report_target(by_arm, np.random.default_rng(0)) | {"skipped": skipped, "failed": failed}
-        report |= {"shift": shift, "seconds": round(time.monotonic() - started, 1)}
+        report |= {"shift": shift, "seconds": round(sum(result["seconds"] for result in results.values()), 1)}
         write_report(report, settings, folder)
         _write_video(settings, list(tasks.values()), folder)
         reports[shift] = report
@@ -195,9 +194,14 @@ def check(settings: CompareSettings, shift: str) -> dict[str, str]:
             f"relabelling needs the same observations on both robots, got {at_home.observation_space.shape} and "
             f"{away.observation_space.shape}"
         )
-    skipped = {}
     if at_home.action_space.shape != away.action_space.shape:
-        skipped["untranslated"] = f"{target.env_id} takes other actions than {source.env_id}"
+        raise ValueError(
+            f"collecting begins with the source's actions as they are, but the source takes actions of shape "
+            f"{at_home.action_space.shape}, the target of {away.action_space.shape}"
+        )
+    if all(isinstance(getattr(env.unwrapped, "dt", None), float) for env in (at_home, away)):
+        check_control_periods(at_home, away)
+    skipped = {}
     try:
         ExactTranslationWrapper(away, at_home)
     except (TypeError, ValueError) as error:
@@ -206,18 +210,20 @@ def check(settings: CompareSettings, shift: str) -> dict[str, str]:
 
 
 def unit_name(task: ArmTask) -> str:
-    """Return the name of an arm's unit, which tells its settings apart from all others."""
-    content = json.dumps(asdict(task), sort_keys=True)
-    for path in (task.policy, task.vecnormalize):  # a file of another content is another policy
-        if path is not None and Path(path).is_file():
-            content += hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return f"{task.arm}-{task.seed}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    """Return the name of an arm's unit, which tells its settings and its policy apart from all others."""
+    return f"{task.arm}-{task.seed}-{_fingerprint(asdict(task), task)}"
 
 
 def models_of(task: ArmTask, folder: Path) -> Path:
-    """Return the folder of the models of a task's settings, whatever its arm and training seed."""
+    """Return the folder of the models of a task's settings and policy, whatever its arm and training seed."""
     shared = {name: value for name, value in asdict(task).items() if name not in ("arm", "seed")}
-    return folder / "models" / hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
+    return folder / "models" / _fingerprint(shared, task)
+
+
+def _fingerprint(settings: Mapping[str, Any], task: ArmTask) -> str:
+    vecnormalize = None if task.vecnormalize is None else Path(task.vecnormalize)
+    content = {**settings, "digests": source_digests(task.policy, vecnormalize)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def write_report(report: dict[str, Any], settings: CompareSettings, folder: Path) -> None:
@@ -237,6 +243,7 @@ def write_report(report: dict[str, Any], settings: CompareSettings, folder: Path
 
 def _write_video(settings: CompareSettings, tasks: Sequence[ArmTask], folder: Path) -> None:
     """Write source, untranslated and the first translator side by side, or say in a line why that cannot be."""
+    video = folder / "comparison.mp4"
     if settings.video_episodes < 1:
         return
     captions = {"source": "source robot", "untranslated": "target, untranslated"}
@@ -247,13 +254,24 @@ def _write_video(settings: CompareSettings, tasks: Sequence[ArmTask], folder: Pa
         shown = wrap_for_video(task, models_of(task, folder))
         if shown is not None:
             panels[captions.get(task.arm, f"target, {task.arm}")] = VideoArm(*shown)
+    if not panels:
+        return
     period = getattr(Robot(settings.env).make().unwrapped, "dt", 0.05)
     seeds = range(settings.first_seed, settings.first_seed + settings.video_episodes)
     try:
-        write_comparison_video(panels, seeds, folder / "comparison.mp4", fps=max(1, round(1 / period)))
-    except (RenderingUnavailableError, gymnasium.error.Error, AttributeError) as error:
+        write_comparison_video(panels, seeds, video, fps=max(1, round(1 / period)))
+    except (RenderingUnavailableError, gymnasium.error.Error, AttributeError, TypeError, ValueError) as error:
         print(f"no video: {error}", file=sys.stderr)
 
 
-def _folder_name(shift: str, number: int) -> str:
-    return shift if shift.replace("_", "").isalnum() else f"shift-{number}"
+def folder_name(settings: CompareSettings, shift: str) -> str:
+    """Return the folder of a comparison: source, target and shift, fit for a file's name."""
+    names = [settings.env, *([] if settings.target_env is None else [settings.target_env]), shift]
+    return "-".join(_fit(name) for name in names)
+
+
+def _fit(name: str) -> str:
+    short = name.rpartition(":")[2].rpartition("/")[2]
+    if all(character.isalnum() or character in "-_." for character in short):
+        return short
+    return hashlib.sha256(name.encode()).hexdigest()[:8]  # a shift as JSON

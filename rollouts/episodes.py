@@ -265,6 +265,11 @@ class _Running:
         if self.states is not None:
             self.states.append(get_state(self.env))
         self.terminated = bool(terminated)
+        if not (terminated or truncated) and not np.isfinite(observation).all():
+            raise ValueError(
+                f"the env gave an observation that is not finite in step {len(self.actions) - 1} of the episode with "
+                f"seed {self.seed}: {observation}"
+            )
         return bool(terminated or truncated)
 
     def episode(self) -> Episode:

@@ -1,5 +1,6 @@
 """Evaluating a policy on a robot, translated or not, as a command."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +12,9 @@ import tyro
 from generative_policies.checkpoints import load
 from generative_policies.rollouts.episodes import random_act
 from generative_policies.rollouts.evaluation import evaluate_arm
-from generative_policies.rollouts.provenance import require_writable, write_json
+from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
 from generative_policies.rollouts.robots import Robot
-from generative_policies.rollouts.source_policies import load_source
+from generative_policies.rollouts.source_policies import load_source, source_digests
 from generative_policies.wrappers import ActionTranslationWrapper
 
 
@@ -42,6 +43,8 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        if self.policy == "random" and (self.translator is not None or self.vecnormalize is not None):
+            raise ValueError("random actions take neither a translator nor statistics")
         if self.episodes < 1 or self.num_envs < 1 or self.seed < 0:
             raise ValueError(
                 f"expected an episode, an env and a seed, got {self.episodes}, {self.num_envs}, {self.seed}"
@@ -56,10 +59,23 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
 
     Returns:
         The figures, as of ``ArmResult.report``, written with settings and versions to the output.
+
+    Raises:
+        FileExistsError: If the output is there already, with other settings.
+        ValueError: If policy, translator and robot do not fit.
     """
     torch.set_num_threads(1)
     robot = Robot(settings.env, settings.shift)
     robot.check()
+    inputs = {} if settings.policy == "random" else source_digests(settings.policy, settings.vecnormalize)
+    if settings.translator is not None:
+        inputs["translator"] = digest(settings.translator)
+    if settings.output.exists():
+        if not same_settings(settings.output, settings, ("output", "num_envs"), inputs):
+            raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
+        print(f"{settings.output} is complete")
+        written: dict[str, Any] = json.loads(settings.output.read_text())
+        return written
     require_writable(settings.output.parent)
     make: Any = robot.make
     if settings.policy == "random":
@@ -78,7 +94,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     seeds = range(settings.seed, settings.seed + settings.episodes)
     result = evaluate_arm(make, act, seeds, num_envs=settings.num_envs, progress="evaluate")
     report = result.report(None, np.random.default_rng(0))
-    write_json(settings.output, settings, {"reset_seeds": list(seeds), **report})
+    write_json(settings.output, settings, {"reset_seeds": list(seeds), "inputs": inputs, **report})
     low, high = report["interquartile_mean_interval"]
     success = ""
     if report["success_rate"] is not None:

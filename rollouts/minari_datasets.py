@@ -33,7 +33,7 @@ def write_dataset(
     spec = env.spec
     try:
         recorded = None if spec is None else EnvSpec.from_json(spec.to_json())
-    except TypeError:  # a model in memory
+    except (TypeError, ValueError):  # a model in memory, or an env that was registered by its class
         recorded = None
     write_episodes(path, episodes, env.observation_space, env.action_space, recorded, provenance)
 
@@ -63,6 +63,7 @@ def write_episodes(
         FileExistsError: If there is something at ``path``.
         ValueError: If there is no episode.
     """
+    path = path.absolute()  # Minari resolves a relative root twice
     if path.exists():
         raise FileExistsError(f"{path} exists; remove it or choose another output")
     if not episodes:
@@ -107,7 +108,15 @@ def read_dataset(source: str | Path) -> list[Episode]:
         raise DatasetError(f"{source} holds no episode")
     if not all(isinstance(episode.observations, np.ndarray) and episode.observations.ndim == 2 for episode in found):
         raise DatasetError(f"{source} must observe vectors, got {dataset.observation_space}")
+    if not all(isinstance(episode.actions, np.ndarray) and episode.actions.ndim == 2 for episode in found):
+        raise DatasetError(f"{source} must hold actions that are vectors, got {dataset.action_space}")
     return [_episode(episode) for episode in found]
+
+
+def dataset_shift(spec: EnvSpec) -> Any:
+    """Return the dynamics shift that an env's spec records, ``None`` without one."""
+    shifts = [wrapper.kwargs for wrapper in spec.additional_wrappers if wrapper.name == "DynamicsShiftWrapper"]
+    return shifts[-1]["shift"] if shifts and shifts[-1] is not None else None
 
 
 def dataset_env(source: str | Path) -> EnvSpec | None:

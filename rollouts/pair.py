@@ -11,15 +11,30 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from generative_policies.checkpoints import load
-from generative_policies.data import ActionPairDataset
+from generative_policies.data import ActionPairDataset, episode_generator
+from generative_policies.envs import check_control_periods
+from generative_policies.envs.dynamics_shift import dynamics_shift
 from generative_policies.inverse_dynamics import InverseDynamics, MlpInverseDynamics
 from generative_policies.rollouts.aggregation import learn
-from generative_policies.rollouts.episodes import Episode, transitions
-from generative_policies.rollouts.minari_datasets import DatasetError, dataset_env, read_dataset, write_episodes
-from generative_policies.rollouts.pairing import AskAction, ask_exact, ask_learned, cycle_error, played_at_home
-from generative_policies.rollouts.provenance import settings_and_versions
+from generative_policies.rollouts.episodes import Episode, EpisodeContext, transitions
+from generative_policies.rollouts.minari_datasets import (
+    DatasetError,
+    dataset_env,
+    dataset_shift,
+    read_dataset,
+    write_episodes,
+)
+from generative_policies.rollouts.pairing import (
+    AskAction,
+    ask_exact,
+    ask_learned,
+    cycle_error,
+    played_at_home,
+    steps_of,
+)
+from generative_policies.rollouts.provenance import digest, same_settings, settings_and_versions
 from generative_policies.rollouts.robots import Robot
-from generative_policies.rollouts.source_policies import load_source
+from generative_policies.rollouts.source_policies import load_source, source_digests
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,7 @@ class PairSettings:
             raise ValueError("pass one of other_data, inverse_dynamics and exact: who tells the other robot's actions?")
         if self.method == "match" and (self.data_of != "target" or self.source_env is None or self.policy is None):
             raise ValueError("match needs data of the target, source_env and policy")
-        if self.exact and self.asked_env is None:
+        if self.exact and self.robot(self.asked) is None:
             raise ValueError("exact needs the env of the robot that is asked: source_env or target_env")
 
     @property
@@ -78,10 +93,9 @@ class PairSettings:
         """Whose actions are asked for."""
         return "target" if self.method == "match" or self.data_of == "source" else "source"
 
-    @property
-    def asked_env(self) -> Robot | None:
-        """The robot that is asked, where it is named."""
-        if self.asked == "source":
+    def robot(self, which: Literal["source", "target"]) -> Robot | None:
+        """Return the source or the target, where it is named."""
+        if which == "source":
             return None if self.source_env is None else Robot(self.source_env)
         return None if self.target_env is None else Robot(self.target_env, self.target_shift)
 
@@ -96,53 +110,51 @@ def pair(settings: PairSettings) -> Path:
         The folder of the paired dataset: the target's actions as its actions, the source's in ``infos``.
 
     Raises:
-        FileExistsError: If the output is there already.
+        FileExistsError: If the output is there already, with other settings.
         DatasetError: If a dataset is missing, foreign or empty, or of another env than was named.
         ValueError: If widths do not fit, or physics states are missing.
     """
     torch.set_num_threads(1)
+    inputs = _inputs(settings)
     if settings.output.exists():
-        raise FileExistsError(f"{settings.output} exists; remove it or choose another output")
+        if same_settings(settings.output / "settings.json", settings, ("output",), inputs):
+            print(f"{settings.output} is complete")
+            return settings.output
+        raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
     episodes = read_dataset(settings.data)
-    named = settings.target_env if settings.data_of == "target" else settings.source_env
-    check_env_of(settings.data, named)
-    ask = asker(settings, episodes[0].observations.shape[1])
+    data_robot, robot = settings.robot(settings.data_of), settings.robot(settings.asked)
+    check_robot_of(settings.data, data_robot)
+    ask = asker(settings, robot, episodes[0].observations.shape[1])
+    steps = steps_of(episodes)
     if settings.method == "match":
-        source_actions = _source_actions(settings, episodes)
-        assert settings.source_env is not None  # checked by the settings
-        steps = played_at_home(episodes, source_actions, Robot(settings.source_env).make())
-        labels = ask(steps)
-        judged: list[Episode] = steps
-        flat = np.concatenate(labels)
-        bounds = np.cumsum([len(episode.actions) for episode in episodes])[:-1]
-        pairs = list(zip(source_actions, np.split(flat, bounds), strict=True))
-    else:
-        labels, judged = ask(episodes), episodes
-        pairs = [
-            (answer, episode.actions) if settings.asked == "source" else (episode.actions, answer)
-            for answer, episode in zip(labels, episodes, strict=True)
-        ]
-    robot = settings.asked_env
+        home = settings.robot("source")
+        assert home is not None  # checked by the settings
+        if data_robot is not None:
+            _check_periods(home, data_robot)
+        steps = played_at_home(episodes, _source_actions(settings, episodes), home.make())
+    labels = ask(steps)
     error = None
-    if robot is not None and judged[0].states is not None:
-        error = cycle_error(robot.make(), judged, labels, np.random.default_rng(settings.seed))
+    if robot is not None and steps.states is not None:
+        error = cycle_error(robot.make(), steps, labels, np.random.default_rng(settings.seed))
         print(f"cycle error of the labels through the simulator, median: {error:.3f}")
+    source, target = (labels, steps.actions) if settings.asked == "source" else (steps.actions, labels)
+    bounds = np.cumsum([len(episode.actions) for episode in episodes])[:-1]
     paired = [
-        replace(episode, actions=target.astype(np.float32), source_actions=source.astype(np.float32))
-        for episode, (source, target) in zip(episodes, pairs, strict=True)
+        replace(episode, actions=actions.astype(np.float32), source_actions=source_actions.astype(np.float32))
+        for episode, actions, source_actions in zip(
+            episodes, np.split(target, bounds), np.split(source, bounds), strict=True
+        )
     ]
-    width = paired[0].actions.shape[1]
-    provenance = settings_and_versions(settings) | {"cycle_error": error}
     # Labels may lie outside of a robot's bounds, where it cannot do what the other did.
     write_episodes(
         settings.output,
         paired,
-        Box(-np.inf, np.inf, paired[0].observations.shape[1:], paired[0].observations.dtype.type),
-        Box(-np.inf, np.inf, (width,), np.float32),
+        Box(-np.inf, np.inf, steps.obs.shape[1:], steps.obs.dtype.type),
+        Box(-np.inf, np.inf, target.shape[1:], np.float32),
         None,
-        provenance,
+        settings_and_versions(settings) | {"cycle_error": error, "inputs": inputs},
     )
-    print(f"{settings.output}: {sum(len(episode.actions) for episode in paired)} pairs")
+    print(f"{settings.output}: {len(labels)} pairs")
     return settings.output
 
 
@@ -163,25 +175,33 @@ def read_pairs(source: str | Path) -> ActionPairDataset:
     )
 
 
-def check_env_of(dataset: Path, env_id: str | None) -> None:
-    """Check that a dataset was played in an env of an id, where both are known.
+def check_robot_of(dataset: Path, robot: Robot | None) -> None:
+    """Check that a dataset was played by a robot, id and shift, where both are known.
 
     Raises:
         DatasetError: If it was another.
     """
     spec = dataset_env(dataset)
-    expected = None if env_id is None else env_id.rpartition(":")[2]
-    if spec is not None and expected is not None and spec.id != expected:
+    if spec is None or robot is None:
+        return
+    expected = robot.env_id.rpartition(":")[2]
+    if spec.id != expected:
         raise DatasetError(f"{dataset} was played in {spec.id}, not in {expected}")
+    env_class = type(robot.make().unwrapped).__name__
+    found, named = (
+        None if shift is None else dynamics_shift(shift, env_class)
+        for shift in (dataset_shift(spec), robot.shift_value())
+    )
+    if found != named:
+        raise DatasetError(f"{dataset} was played with the shift {found}, not with {named}")
 
 
-def asker(settings: PairSettings, obs_dim: int) -> AskAction:
+def asker(settings: PairSettings, robot: Robot | None, obs_dim: int) -> AskAction:
     """Return who tells the other robot's actions, for data that observe so many entries.
 
     Raises:
         ValueError: If it observes another number.
     """
-    robot = settings.asked_env
     if settings.exact:
         assert robot is not None  # checked by the settings
         return ask_exact(robot.make(), os.cpu_count() or 1, settings.seed)
@@ -191,7 +211,7 @@ def asker(settings: PairSettings, obs_dim: int) -> AskAction:
             raise ValueError(f"{settings.inverse_dynamics} must be an inverse dynamics, got {type(model).__name__}")
     else:
         assert settings.other_data is not None  # checked by the settings
-        check_env_of(settings.other_data, None if robot is None else robot.env_id)
+        check_robot_of(settings.other_data, robot)
         data = transitions(read_dataset(settings.other_data))
         if data.obs.shape[1] != obs_dim:
             raise ValueError(
@@ -210,8 +230,25 @@ def asker(settings: PairSettings, obs_dim: int) -> AskAction:
     return ask_learned(model)
 
 
-def _source_actions(settings: PairSettings, episodes: list[Episode]) -> list[NDArray[Any]]:
-    """What the source policy does in the states of the episodes."""
+def _source_actions(settings: PairSettings, episodes: list[Episode]) -> NDArray[Any]:
+    """What the source policy does in the states of the episodes, ``(rows, source_action_dim)`` end to end."""
     assert settings.policy is not None  # checked by the settings
     act = load_source(settings.policy, settings.vecnormalize).act()
-    return [act(episode.observations[:-1], []) for episode in episodes]
+    contexts = [EpisodeContext(episode.seed, episode_generator(episode.seed)) for episode in episodes]
+    found: list[list[NDArray[Any]]] = [[] for _ in episodes]
+    for t in range(max(len(episode.actions) for episode in episodes)):  # in order, for policies with plans
+        rows = [k for k, episode in enumerate(episodes) if t < len(episode.actions)]
+        actions = act(np.stack([episodes[k].observations[t] for k in rows]), [contexts[k] for k in rows])
+        for k, action in zip(rows, actions, strict=True):
+            found[k].append(action)
+    return np.concatenate([np.stack(actions) for actions in found])
+
+
+def _inputs(settings: PairSettings) -> dict[str, str]:
+    paths = {"data": settings.data, "other_data": settings.other_data, "inverse_dynamics": settings.inverse_dynamics}
+    found = {name: digest(path) for name, path in paths.items() if path is not None}
+    return found if settings.policy is None else found | source_digests(settings.policy, settings.vecnormalize)
+
+
+def _check_periods(source: Robot, target: Robot) -> None:
+    check_control_periods(source.make(), target.make())

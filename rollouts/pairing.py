@@ -5,11 +5,12 @@ action in the source's simulator, and asks which action of the target reaches th
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from generative_policies.data import ActionPairDataset, TransitionDataset
 from generative_policies.envs import ExactDynamics, ExactInverseDynamics, set_state
@@ -17,8 +18,29 @@ from generative_policies.inverse_dynamics import InverseDynamics
 from generative_policies.rollouts.episodes import Episode
 
 Floats = NDArray[np.float64]
-AskAction = Callable[[Sequence[Episode]], list[NDArray[Any]]]
-"""Which action makes each recorded step, ``(T, action_dim)`` an episode."""
+SOLVED_AT_ONCE = 256
+
+
+class Steps(NamedTuple):
+    """Steps that somebody made, of whom another is asked how to make them.
+
+    Attributes:
+        obs: ``(rows, obs_dim)``.
+        next_obs: ``(rows, obs_dim)``.
+        actions: ``(rows, action_dim)``, of whoever made them; where a search may start.
+        states: ``(rows, state_size)``, physics states, where they are known.
+        next_states: ``(rows, state_size)``.
+    """
+
+    obs: NDArray[Any]
+    next_obs: NDArray[Any]
+    actions: NDArray[Any]
+    states: Floats | None
+    next_states: Floats | None
+
+
+AskAction = Callable[[Steps], NDArray[Any]]
+"""Which actions ``(rows, action_dim)`` make these steps."""
 
 
 def relabel(target_data: TransitionDataset, source_inverse_dynamics: InverseDynamics) -> ActionPairDataset:
@@ -45,20 +67,59 @@ def relabel(target_data: TransitionDataset, source_inverse_dynamics: InverseDyna
     )
 
 
+def steps_of(episodes: Sequence[Episode]) -> Steps:
+    """Return the steps of episodes, end to end."""
+    states = [episode.states for episode in episodes]
+    known = [state for state in states if state is not None]
+    complete = len(known) == len(states)
+    return Steps(
+        obs=np.concatenate([episode.observations[:-1] for episode in episodes]),
+        next_obs=np.concatenate([episode.observations[1:] for episode in episodes]),
+        actions=np.concatenate([episode.actions for episode in episodes]),
+        states=np.concatenate([state[:-1] for state in known]) if complete else None,
+        next_states=np.concatenate([state[1:] for state in known]) if complete else None,
+    )
+
+
+def played_at_home(
+    episodes: Sequence[Episode], source_actions: NDArray[Any], source_env: gymnasium.Env[Any, Any]
+) -> Steps:
+    """Return where source actions lead from the recorded states, each step in the source's simulator.
+
+    Args:
+        episodes: Of the target, with physics states.
+        source_actions: ``(rows, source_action_dim)``, one a step, end to end.
+        source_env: A MuJoCo env of the source, whose states are those of the target.
+
+    Raises:
+        ValueError: If states are missing, or of another size.
+    """
+    dynamics = ExactDynamics(source_env)
+    steps = steps_of(episodes)
+    states, _ = _states(steps, dynamics)
+    source_env.reset(seed=0)
+    reached, next_states = [], []
+    for state, action in tqdm(list(zip(states, source_actions, strict=True)), desc="play at home", unit="step"):
+        set_state(source_env, state)
+        clipped = np.clip(action, dynamics.low, dynamics.high).astype(np.float32)
+        reached.append(np.array(source_env.step(clipped)[0]))
+        next_states.append(dynamics.step(state, clipped))
+    return steps._replace(next_obs=np.stack(reached), actions=source_actions, next_states=np.stack(next_states))
+
+
 def ask_learned(inverse_dynamics: InverseDynamics) -> AskAction:
-    """Ask a learned inverse dynamics, all steps of an episode in one batch."""
+    """Ask a learned inverse dynamics, all steps in one batch."""
     dim = inverse_dynamics.next_obs_dim
 
-    def ask(episodes: Sequence[Episode]) -> list[NDArray[Any]]:
-        return [
-            inverse_dynamics.predict(episode.observations[:-1], episode.observations[1:, :dim]) for episode in episodes
-        ]
+    def ask(steps: Steps) -> NDArray[Any]:
+        answer: NDArray[Any] = inverse_dynamics.predict(steps.obs, steps.next_obs[:, :dim])
+        return answer
 
     return ask
 
 
 def ask_exact(env: gymnasium.Env[Any, Any], num_threads: int, seed: int = 0) -> AskAction:
-    """Ask a simulator, by the recorded physics states; the recorded action is where the search starts.
+    """Ask a simulator, by the physics states; the actions of who made the steps are where the search starts.
 
     Args:
         env: A MuJoCo env of the robot that is asked.
@@ -67,83 +128,50 @@ def ask_exact(env: gymnasium.Env[Any, Any], num_threads: int, seed: int = 0) -> 
     """
     solver = ExactInverseDynamics(env)
 
-    def ask(episodes: Sequence[Episode]) -> list[NDArray[Any]]:
+    def ask(steps: Steps) -> NDArray[Any]:
+        states, next_states = _states(steps, solver.dynamics)
+        guesses = steps.actions if steps.actions.shape[1] == len(solver.dynamics.low) else None
         found = []
-        for episode in episodes:
-            states = _states(episode, solver.dynamics)
-            guesses = episode.actions if episode.actions.shape[1] == len(solver.dynamics.low) else None
-            solution = solver.solve_batch(states[:-1], states[1:], guesses, num_threads=num_threads, seed=seed)
+        for first in tqdm(range(0, len(states), SOLVED_AT_ONCE), desc="solve", unit="batch"):
+            rows = slice(first, first + SOLVED_AT_ONCE)
+            solution = solver.solve_batch(
+                states[rows],
+                next_states[rows],
+                None if guesses is None else guesses[rows],
+                num_threads=num_threads,
+                seed=seed,
+            )
             found.append(np.asarray(solution.action))
-        return found
+        return np.concatenate(found)
 
     return ask
 
 
-def played_at_home(
-    episodes: Sequence[Episode], source_actions: Sequence[NDArray[Any]], source_env: gymnasium.Env[Any, Any]
-) -> list[Episode]:
-    """Return where source actions lead from the recorded states, each step in the source's simulator.
-
-    Args:
-        episodes: Of the target, with physics states.
-        source_actions: ``(T, source_action_dim)`` an episode.
-        source_env: A MuJoCo env of the source, whose states are those of the target.
-
-    Returns:
-        An episode of a single step for each step, whose second observation and state are those that the source reaches.
-
-    Raises:
-        ValueError: If states are missing, or of another size.
-    """
-    dynamics = ExactDynamics(source_env)
-    source_env.reset(seed=0)
-    steps = []
-    for episode, actions in zip(episodes, source_actions, strict=True):
-        states = _states(episode, dynamics)
-        for t, action in enumerate(actions):
-            set_state(source_env, states[t])
-            reached = source_env.step(np.clip(action, dynamics.low, dynamics.high).astype(np.float32))[0]
-            pair = np.stack([states[t], dynamics.step(states[t], action)])
-            observations = np.stack([episode.observations[t], reached])
-            steps.append(
-                Episode(episode.seed, observations, episode.actions[t : t + 1], np.zeros(1), None, states=pair)
-            )
-    return steps
-
-
 def cycle_error(
-    env: gymnasium.Env[Any, Any],
-    episodes: Sequence[Episode],
-    actions: Sequence[NDArray[Any]],
-    rng: np.random.Generator,
-    num_steps: int = 200,
+    env: gymnasium.Env[Any, Any], steps: Steps, labels: NDArray[Any], rng: np.random.Generator, num_steps: int = 200
 ) -> float:
     """Return the median of |f(s, a) - s'| / |s' - s| of labels through the simulator that they are for.
 
     Args:
         env: A MuJoCo env of the robot whose actions the labels are.
-        episodes: With physics states.
-        actions: ``(T, action_dim)`` an episode, the labels.
+        steps: With physics states.
+        labels: ``(rows, action_dim)``.
         rng: Source of the choice of steps.
         num_steps: How many are tried.
     """
     dynamics = ExactDynamics(env)
-    steps = [(k, t) for k, labels in enumerate(actions) for t in range(len(labels))]
-    errors = []
-    for index in rng.choice(len(steps), min(num_steps, len(steps)), replace=False):
-        k, t = steps[index]
-        states = _states(episodes[k], dynamics)
-        label = np.clip(actions[k][t], dynamics.low, dynamics.high)
-        errors.append(dynamics.cycle_error(states[t], label[None], states[t + 1])[0])
-    return float(np.median(errors))
+    states, next_states = _states(steps, dynamics)
+    rows = rng.choice(len(labels), min(num_steps, len(labels)), replace=False)
+    clipped = np.clip(labels, dynamics.low, dynamics.high)
+    return float(np.median([dynamics.cycle_error(states[k], clipped[k][None], next_states[k])[0] for k in rows]))
 
 
-def _states(episode: Episode, dynamics: ExactDynamics) -> Floats:
-    if episode.states is None:
+def _states(steps: Steps, dynamics: ExactDynamics) -> tuple[Floats, Floats]:
+    if steps.states is None or steps.next_states is None:
         raise ValueError("the episodes have no physics states, which exact methods need: collect them with states")
-    if episode.states.shape[1] != dynamics.state_size:
+    if steps.states.shape[1] != dynamics.state_size:
         raise ValueError(
-            f"the episodes' physics states have {episode.states.shape[1]} entries, the simulator's "
+            f"the episodes' physics states have {steps.states.shape[1]} entries, the simulator's "
             f"{dynamics.state_size}: is it another robot?"
         )
-    return episode.states
+    return steps.states, steps.next_states

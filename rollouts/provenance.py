@@ -1,5 +1,6 @@
 """The JSON of settings and versions that stands beside every output."""
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -31,14 +32,34 @@ def settings_and_versions(settings: Any) -> dict[str, Any]:
     return {"settings": content, "versions": versions()}
 
 
-def same_settings(file: Path, settings: Any, free: Sequence[str] = ()) -> bool:
-    """Return whether a JSON was written with the same settings, but for those that change no result."""
+def same_settings(file: Path, settings: Any, free: Sequence[str] = (), inputs: Mapping[str, str] | None = None) -> bool:
+    """Return whether a JSON was written with the same settings, but for those that change no result.
+
+    Args:
+        file: The JSON; one that cannot be read was written with others.
+        settings: A dataclass.
+        free: Names of settings that change no result.
+        inputs: Digests of the files that results depend on, as they stand under ``"inputs"``.
+    """
     try:
-        written = json.loads(file.read_text())["settings"]
+        content = json.loads(file.read_text())
+        written = content["settings"]
     except (OSError, ValueError, KeyError):
         return False
     expected = settings_and_versions(settings)["settings"]
-    return all(written.get(name) == value for name, value in expected.items() if name not in free)
+    return content.get("inputs", {}) == dict(inputs or {}) and all(
+        written.get(name) == value for name, value in expected.items() if name not in free
+    )
+
+
+def digest(path: Path) -> str:
+    """Return a digest of a file's content, or of all files below a folder; of nothing where there is neither."""
+    found = hashlib.sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if file.is_file():
+            found.update(f"{file.relative_to(path)} ".encode() + file.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def write_json(path: Path, settings: Any, results: Mapping[str, Any]) -> None:

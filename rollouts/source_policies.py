@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from generative_policies.checkpoints import CheckpointError
 from generative_policies.policies import EpisodicPolicy
 from generative_policies.rollouts.episodes import Act, EpisodeContext, source_act
-from generative_policies.rollouts.experts import load_expert
+from generative_policies.rollouts.experts import SHIPPED_FOLDER, load_expert
+from generative_policies.rollouts.provenance import digest
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ def load_source(path: str | Path, vecnormalize: Path | None = None) -> SourcePol
     is_zip = file.suffix == ".zip" or (file.is_file() and not file.is_dir())
     policy = load_zip(file) if is_zip else load_expert(path)
     return SourcePolicy(policy, None if vecnormalize is None else load_statistics(vecnormalize))
+
+
+def source_digests(path: str | Path, vecnormalize: Path | None = None) -> dict[str, str]:
+    """Return digests of what ``load_source`` reads, so that another policy under the same name is seen."""
+    shipped = SHIPPED_FOLDER / path
+    found = {"policy": digest(shipped if shipped.is_dir() else Path(path))}
+    return found if vecnormalize is None else found | {"vecnormalize": digest(vecnormalize)}
 
 
 def load_zip(path: Path) -> BasePolicy:

@@ -20,9 +20,9 @@ from generative_policies.rollouts.episodes import transitions
 from generative_policies.rollouts.minari_datasets import read_dataset
 from generative_policies.rollouts.pair import read_pairs
 from generative_policies.rollouts.pairing import relabel
-from generative_policies.rollouts.provenance import require_writable, same_settings, write_json
+from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
 from generative_policies.rollouts.robots import Robot
-from generative_policies.rollouts.source_policies import load_source
+from generative_policies.rollouts.source_policies import load_source, source_digests
 from generative_policies.training import FitSettings, fit, initial_weights
 
 INVERSE_DYNAMICS: dict[str, type[Any]] = {
@@ -108,8 +108,9 @@ def train(settings: TrainSettings) -> Path:
     torch.set_num_threads(1)
     note = settings.output.with_name(f"{settings.output.name}.json")
     require_writable(settings.output.parent)
+    inputs = _inputs(settings)
     if settings.output.exists():
-        if same_settings(note, settings, ("output",)):
+        if same_settings(note, settings, ("output",), inputs):
             print(f"{settings.output} is complete")
             return settings.output
         raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
@@ -130,8 +131,8 @@ def train(settings: TrainSettings) -> Path:
         model, losses = _fit(
             settings, lambda: kind(steps.actions.shape[1], steps.obs.shape[1], widths), steps, generator, partial
         )
+    write_json(note, settings, losses | {"inputs": inputs})
     save(model, settings.output)
-    write_json(note, settings, losses)
     shutil.rmtree(partial, ignore_errors=True)
     print(f"{settings.output}: {type(model).__name__} {losses or ''}")
     return settings.output
@@ -168,16 +169,20 @@ def _in_rounds(
         )
     partial.mkdir(exist_ok=True)
     written = partial / "settings.json"
-    if written.exists() and not same_settings(written, settings, ("output",)):
+    inputs = _inputs(settings)
+    if written.exists() and not same_settings(written, settings, ("output",), inputs):
         raise ValueError(
             f"an interrupted training with other settings has left {partial}: remove it, or give its settings"
         )
-    write_json(written, settings, {})
+    write_json(written, settings, {"inputs": inputs})
     kind, widths = TRANSLATORS[settings.model], [settings.hidden_width] * 2
-    target_dim = Robot(settings.env, settings.shift).make().action_space.shape
-    assert target_dim is not None  # of a Box, as checked
+    if robot.make().action_space.shape != (inverse_dynamics.action_dim,):
+        raise ValueError(
+            f"rounds send the source's actions to the target as they are at first, but the source's have width "
+            f"{inverse_dynamics.action_dim}, the target's {robot.make().action_space.shape}"
+        )
     return aggregate(
-        lambda: kind(target_dim[0], inverse_dynamics.obs_dim, widths, inverse_dynamics.action_dim),
+        lambda: kind(inverse_dynamics.action_dim, inverse_dynamics.obs_dim, widths),
         load_source(settings.policy, settings.vecnormalize).act(),
         robot.make,
         lambda data: relabel(data, inverse_dynamics),
@@ -197,3 +202,11 @@ def _translator(settings: TrainSettings, data: ActionPairDataset) -> nn.Module:
     source_dim, target_dim = data.source_actions.shape[1], data.target_actions.shape[1]
     model: nn.Module = TRANSLATORS[settings.model](target_dim, data.obs.shape[1], widths, source_dim)
     return model
+
+
+def _inputs(settings: TrainSettings) -> dict[str, str]:
+    """Digests of the data and models that a training depends on; data that are named by an id are not looked at."""
+    found = {str(path): digest(path) for path in settings.data}
+    if settings.inverse_dynamics is not None:
+        found["inverse_dynamics"] = digest(settings.inverse_dynamics)
+    return found if settings.policy is None else found | source_digests(settings.policy, settings.vecnormalize)

@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -120,12 +121,21 @@ def _run_in_processes(
 
 def _child(function: RunUnit, arguments: tuple[Any, ...], result: Path, log: Path) -> None:
     """Run a unit with its output in a file, and write its result whole or not at all."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     with log.open("a") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
         started = time.perf_counter()
         answer = function(*arguments)
         _write(result, answer | {"seconds": time.perf_counter() - started})
+
+
+def _end_with_the_parent() -> None:
+    """End this process where its parent was killed, so that the same command does not find it at work."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_on_ray(
@@ -143,6 +153,8 @@ def _run_on_ray(
             num_cpus=None if address else processes,
             include_dashboard=False,
             log_to_driver=False,
+            # Modules of the user's own, as local processes find them.
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}},
             logging_level=logging.ERROR,
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import PendulumEnv
 
 from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.checkpoints import save
@@ -93,6 +94,33 @@ def test_an_interrupted_collection_goes_on_and_gives_the_same_data(
     assert [path.name for path in cut.output.parent.iterdir()] == ["data"]
 
 
+def test_a_relative_output_is_one_below_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    collect(settings(Path("runs"), episodes=2))
+    assert len(read_dataset(tmp_path / "runs" / "data")) == 2
+
+
+def test_an_env_that_was_registered_by_its_class_is_collected_without_its_spec(tmp_path: Path) -> None:
+    gymnasium.register("Test/ByClass-v0", type("ByClass", (PendulumEnv,), {}), max_episode_steps=5)
+    try:
+        path = collect(
+            settings(tmp_path, env="Test/ByClass-v0", shift=None, policy="random", noise=(0.0, 0.0), episodes=2)
+        )
+    finally:
+        del gymnasium.registry["Test/ByClass-v0"]
+    assert dataset_env(path) is None and len(read_dataset(path)) == 2
+
+
+def test_an_observation_that_is_no_number_is_not_recorded(tmp_path: Path) -> None:
+    class Breaks(PendulumEnv):
+        def step(self, action: Any) -> Any:
+            observation, *rest = super().step(action)
+            return (np.full_like(observation, np.nan), *rest)
+
+    with pytest.raises(ValueError, match=r"not finite in step 0 of the episode with seed 7"):
+        run_episodes(lambda: gymnasium.wrappers.TimeLimit(Breaks(), 5), random_act(Breaks().action_space), [7])
+
+
 def test_the_same_command_again_does_nothing_and_another_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,10 +149,17 @@ def test_translated_policies_collect(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    wide = tmp_path.with_name(f"{tmp_path.name}-wide")
+    save(MlpActionTranslator(2, 17, (8,)), wide)
     for changes, error, message in (
         ({"env": "Nope-v0"}, ValueError, "module:id"),
         ({"env": "CartPole-v1", "shift": None}, TypeError, "Box"),
-        ({"policy": "Pusher-v5"}, ValueError, "pass a translator"),
+        ({"policy": "Pusher-v5"}, ValueError, "the policy observes"),
+        (
+            {"policy": "HalfCheetah-v5", "env": "Walker2d-v5", "shift": None, "translator": wide},
+            ValueError,
+            r"not \(6, 6, 17\)",
+        ),
         ({"shift": "{broken"}, ValueError, "JSON"),
     ):
         with pytest.raises(error, match=message):

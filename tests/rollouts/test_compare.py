@@ -1,18 +1,24 @@
 """The whole way from a user's own policy and robots to a report, and again without doing it twice."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
+from generative_policies.checkpoints import load
 from generative_policies.rollouts import command_line
 from generative_policies.rollouts.compare import CompareSettings, compare, models_of, unit_name
+from generative_policies.rollouts.minari_datasets import read_dataset
 
 ROBOTS = '''
 import gymnasium
@@ -23,10 +29,10 @@ class Cart(gymnasium.Env):
     """A cart on a line that a motor pushes; it is to stay in the middle."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
-    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
-    def __init__(self, gear=1.0):
-        self.gear = gear
+    def __init__(self, gear=1.0, motors=1, dt=0.1):
+        self.gear, self.dt = gear, dt
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (motors,), np.float32)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -42,6 +48,8 @@ class Cart(gymnasium.Env):
 
 gymnasium.register("Mine/Cart-v0", Cart, max_episode_steps=30)
 gymnasium.register("Mine/Mirrored-v0", Cart, max_episode_steps=30, kwargs={"gear": -0.8})
+gymnasium.register("Mine/Two-v0", Cart, max_episode_steps=30, kwargs={"motors": 2})
+gymnasium.register("Mine/Slow-v0", Cart, max_episode_steps=30, kwargs={"dt": 0.2})
 '''
 
 
@@ -76,7 +84,6 @@ def settings(folder: Path, output: Path, **changes: Any) -> CompareSettings:
         "episodes_per_round": 10,
         "updates": 600,
         "hidden_width": 32,
-        "video_episodes": 0,
         "output": output,
     }
     return CompareSettings(**given | changes)
@@ -92,8 +99,13 @@ def test_a_users_own_policy_and_robots_go_through_and_are_not_run_twice(
     assert set(arms) == {"source", "untranslated", "mlp"} and "exact" in report["skipped"]  # it has no simulator
     assert arms["mlp"]["recovered"] > 0.8 and arms["mlp"]["num_seeds"] == 2 and len(arms["mlp"]["returns"]) == 24
     assert arms["mlp"]["recovered_interval"][0] > 0.5
-    out = tmp_path / "out" / "none"
+    out = tmp_path / "out" / "Cart-v0-Mirrored-v0-none"
     assert {path.name for path in out.iterdir()} == {"units", "models", "report.json", "report.md", "comparison.png"}
+    # The model that is evaluated is the last round's, whatever each round's would have reached.
+    name = next((out / "models").iterdir())
+    evaluated, rounds = load(name / "mlp-1"), [load(name / "mlp-1-rounds" / f"round-{k}") for k in range(2)]
+    flat = [torch.nn.utils.parameters_to_vector(model.parameters()) for model in (evaluated, *rounds)]
+    assert torch.equal(flat[0], flat[2]) and not torch.equal(flat[0], flat[1])
     written = json.loads((out / "report.json").read_text())
     assert written["settings"]["episodes"] == 12 and written["versions"]["torch"]
     assert "| mlp | 2 |" in capsys.readouterr().out
@@ -117,14 +129,15 @@ def test_a_robot_that_is_the_source_has_nothing_to_recover(folder: Path, tmp_pat
 
 def test_a_failing_unit_is_reported_and_the_others_stand(folder: Path, tmp_path: Path) -> None:
     broken = settings(folder, tmp_path, arms=("source", "untranslated", "mlp"), seeds=(0,))
-    (tmp_path / "none" / "models").mkdir(parents=True)
+    out = tmp_path / "Cart-v0-Mirrored-v0-none"
+    (out / "models").mkdir(parents=True)
     name = unit_name(broken.tasks("none", "mlp")[0])
     # Where the models should go there is a file.
-    models_of(broken.tasks("none", "mlp")[0], tmp_path / "none").write_text("in the way")
+    models_of(broken.tasks("none", "mlp")[0], out).write_text("in the way")
     report = compare(broken)["none"]
     assert set(report["arms"]) == {"source", "untranslated"}
     assert list(report["failed"]) == [name] and "Error" in Path(report["failed"][name]).read_text()
-    assert name in (tmp_path / "none" / "report.md").read_text()
+    assert name in (out / "report.md").read_text()
 
 
 def test_other_settings_are_other_units(folder: Path, tmp_path: Path) -> None:
@@ -134,10 +147,12 @@ def test_other_settings_are_other_units(folder: Path, tmp_path: Path) -> None:
         other = replace(base, **changes)  # type: ignore[arg-type]
         assert not names & {unit_name(task) for task in other.tasks("none", "mlp")}
     assert names == {unit_name(task) for task in replace(base, num_envs=3, processes=1, ray=True).tasks("none", "mlp")}
+    folders = {models_of(task, tmp_path) for task in base.tasks("none", "mlp")}
     (folder / "expert.zip").rename(folder / "kept.zip")
     try:  # another policy under the same name
         (folder / "expert.zip").write_bytes(b"another")
         assert not names & {unit_name(task) for task in base.tasks("none", "mlp")}
+        assert len(folders) == 1 and not folders & {models_of(task, tmp_path) for task in base.tasks("none", "mlp")}
     finally:
         (folder / "kept.zip").replace(folder / "expert.zip")
 
@@ -156,10 +171,43 @@ def test_wrong_settings_are_refused(folder: Path, tmp_path: Path) -> None:
     for changes, message in (
         ({"env": "Pusher-v5", "target_env": "Pusher-v5"}, "policy's observations"),
         ({"target_env": "Pusher-v5"}, "same observations"),
+        ({"target_env": "my_robots:Mine/Two-v0"}, "takes actions of shape"),
+        ({"target_env": "my_robots:Mine/Slow-v0"}, "same control period"),
         ({"policy": str(tmp_path / "none.zip")}, "no such file"),
     ):
         with pytest.raises(ValueError, match=message):
             compare(settings(folder, tmp_path, **changes))
+
+
+def test_from_the_users_folder_by_the_command_alone(folder: Path, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "generative-policies"), "collect"]
+    arguments = ["--env", "my_robots:Mine/Cart-v0", "--episodes", "2", "--output", str(Path("runs") / tmp_path.name)]
+    subprocess.run([*command, *arguments], cwd=folder, check=True, capture_output=True)
+    assert len(read_dataset(folder / "runs" / tmp_path.name)) == 2
+
+
+def test_an_interrupted_comparison_leaves_nobody_behind_and_goes_on(folder: Path, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "generative-policies"), "compare"]
+    arguments = [
+        *("--env", "my_robots:Mine/Cart-v0", "--target-env", "my_robots:Mine/Mirrored-v0", "--shifts", "none"),
+        *("--policy", "expert.zip", "--vecnormalize", "vecnormalize.pkl", "--arms", "source", "untranslated", "mlp"),
+        *("--seeds", "0", "--episodes", "4", "--source-episodes", "20", "--rounds", "1", "--video-episodes", "0"),
+        *("--inverse-dynamics-updates", "100000", "--updates", "50", "--output", str(tmp_path), "--processes", "1"),
+    ]
+    with subprocess.Popen([*command, *arguments], cwd=folder, stderr=subprocess.PIPE) as process:
+        units = tmp_path / "Cart-v0-Mirrored-v0-none" / "units"
+        for _ in range(600):  # until the long unit runs
+            if len(list(units.glob("*.json"))) == 2 and list(units.glob("mlp-*.log")):
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[1].decode()
+    assert "interrupted" in said and process.returncode != 0
+    time.sleep(0.5)
+    running = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False).stdout
+    assert not running.strip()
+    done = {path: path.stat().st_mtime_ns for path in units.glob("*.json")}
+    assert len(done) == 2
 
 
 def test_the_command_line_says_in_a_line_what_is_wrong(

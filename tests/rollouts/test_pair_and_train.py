@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from generative_policies.checkpoints import load, save
+from generative_policies.envs import make_env
 from generative_policies.inverse_dynamics import MlpInverseDynamics
+from generative_policies.policies import BehaviorCloning, save_policy
 from generative_policies.rollouts import train as train_module
 from generative_policies.rollouts.collect import CollectSettings, collect
 from generative_policies.rollouts.evaluate import EvaluateSettings, evaluate
@@ -102,6 +104,33 @@ def test_a_match_with_a_learned_inverse_dynamics(tmp_path: Path) -> None:
     assert read_pairs(pair(settings)).target_actions.shape[1] == 1
 
 
+def test_a_match_asks_policies_with_plans_step_by_step(tmp_path: Path) -> None:
+    data = recorded(tmp_path, "target", WEAK, episodes=2)
+    episodes = read_dataset(data)
+    demonstrations = [(episode.observations, episode.actions) for episode in episodes]
+    chunks = {"net_arch": (8,), "horizon": 3}
+    cloned = BehaviorCloning("FlowPolicy", make_env(ENV), demonstrations, policy_kwargs=chunks, device="cpu", seed=0)
+    save_policy(cloned.learn(5), tmp_path / "policy")
+    save(MlpInverseDynamics(1, 9, (8,)), tmp_path / "inverse")
+    settings = PairSettings(
+        data,
+        method="match",
+        inverse_dynamics=tmp_path / "inverse",
+        source_env=ENV,
+        policy=str(tmp_path / "policy"),
+        output=tmp_path / "pairs",
+    )
+    found = read_pairs(pair(settings)).source_actions
+    state, expected = cloned.policy.initial_state([episodes[0].seed]), []
+    for observation in episodes[0].observations[:-1]:
+        action, state = cloned.policy.predict(observation, state, deterministic=True)
+        expected.append(action)
+    np.testing.assert_allclose(found[: len(expected)], expected, atol=1e-6)
+    assert pair(settings) == settings.output  # it is complete
+    with pytest.raises(FileExistsError, match="other settings"):
+        pair(replace(settings, seed=1))
+
+
 def test_what_cannot_be_paired_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     data = recorded(tmp_path, "target", WEAK, episodes=2)
     bare = recorded(tmp_path, "bare", WEAK, episodes=2, states=False)
@@ -114,6 +143,8 @@ def test_what_cannot_be_paired_is_refused_and_nothing_is_written(tmp_path: Path)
         (replace(base, data=other), "physics states have"),
         (replace(base, data=other, target_env=ENV), f"played in Reacher-v5, not in {ENV}"),
         (replace(base, exact=False, other_data=other), "must observe the same|played in"),
+        (replace(base, exact=False, other_data=data), "with the shift"),
+        (replace(base, target_env=ENV, target_shift="strong"), "with the shift"),
         (replace(base, exact=False, inverse_dynamics=tmp_path / "narrow"), "observes 5 entries"),
         (replace(base, data=tmp_path / "nothing"), "nothing"),
     ):
@@ -196,5 +227,11 @@ def test_an_evaluation_does_not_depend_on_the_number_of_envs(tmp_path: Path) -> 
         for count in (1, 4)
     ]
     assert reports[0] == reports[1]
+    again = EvaluateSettings(ENV, policy="random", episodes=5, num_envs=2, output=tmp_path / "1.json")
+    assert evaluate(again)["returns"] == reports[0]  # as it was written
+    with pytest.raises(FileExistsError, match="other settings"):
+        evaluate(replace(again, episodes=4))
+    with pytest.raises(ValueError, match="neither"):
+        EvaluateSettings(ENV, policy="random", translator=tmp_path)
     with pytest.raises(ValueError, match="pass a translator"):
         evaluate(EvaluateSettings(ENV, policy="Pusher-v5", output=tmp_path / "x.json"))
