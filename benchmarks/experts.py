@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from generative_policies.envs import SHIFTS, DynamicsShift, ExactInverseDynamics, make_env
 from generative_policies.rollouts import Episode, load_expert, random_act, run_episodes, source_act
+from generative_policies.rollouts.commands.train_source import expert_name
 from generative_policies.rollouts.evaluation import summarize
 from generative_policies.rollouts.provenance import require_writable, write_json
 from generative_policies.rollouts.recipes import RECIPES
-from generative_policies.rollouts.train_source import expert_name
 
 LEAST_COST = 0.25
 # Shifts of the literature are what they are; they are measured, but need not cost our expert anything.

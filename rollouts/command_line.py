@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import tyro
 
-from generative_policies.rollouts.collect import CollectSettings, collect
-from generative_policies.rollouts.compare import CompareSettings, compare
-from generative_policies.rollouts.demo import DemoSettings, demo
-from generative_policies.rollouts.evaluate import EvaluateSettings, evaluate
-from generative_policies.rollouts.pair import PairSettings, pair
-from generative_policies.rollouts.train import TrainSettings, train
-from generative_policies.rollouts.train_source import TrainSourceSettings, train_source
+from generative_policies.rollouts.commands.collect import CollectSettings, collect
+from generative_policies.rollouts.commands.compare import CompareSettings, compare
+from generative_policies.rollouts.commands.demo import DemoSettings, demo
+from generative_policies.rollouts.commands.evaluate import EvaluateSettings, evaluate
+from generative_policies.rollouts.commands.pair import PairSettings, pair
+from generative_policies.rollouts.commands.train import TrainSettings, train
+from generative_policies.rollouts.commands.train_source import TrainSourceSettings, train_source
 
 Command = (
     Annotated[CollectSettings, tyro.conf.subcommand("collect")]

@@ -95,3 +95,20 @@ def test_the_parts_are_the_packages() -> None:
         "rollouts",
     ):
         assert f"`generative_policies.{package}`" in README
+
+
+def test_figures_of_imitation_are_those_of_the_committed_results() -> None:
+    tables = json.loads((CHECKOUT / "benchmarks" / "results" / "imitation.json").read_text())["tables"]
+    flow, mlp = tables["obstacle"]["flow in chunks, 10 steps"], tables["obstacle"]["mlp in chunks"]
+    text = " ".join(README.split())
+    assert (
+        f"succeeds in {flow['success_rate']:.2f} of the episodes, {100 * flow['left']:.0f} % of them on the left"
+        in text
+    )
+    assert f"regression on the same data in {mlp['success_rate']:.2f}." in text
+    shares = {
+        task: rows["planner and inverse dynamics"]["of_expert"] / rows["flow, 10 steps"]["of_expert"]
+        for task, rows in tables.items()
+    }
+    assert f"reaches {shares['half_cheetah']:.2f} and {shares['arm_push']:.2f} of the clone's return" in text
+    assert f"and {shares['obstacle']:.2f} on the obstacle" in text

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.experts import GIVEN, LEAST_COST, REQUIREMENTS, Settings, main
+from generative_policies.rollouts.commands.train_source import expert_name
 from generative_policies.rollouts.experts import SHIPPED_FOLDER, shipped_experts
-from generative_policies.rollouts.train_source import expert_name
 
 RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
 

@@ -16,9 +16,9 @@ from generative_policies.data import ActionPairDataset, TransitionDataset
 from generative_policies.inverse_dynamics import FlowInverseDynamics, InverseDynamics, MlpInverseDynamics
 from generative_policies.rollouts.aggregation import Rounds, aggregate
 from generative_policies.rollouts.arms import TRANSLATORS
+from generative_policies.rollouts.commands.pair import read_pairs
 from generative_policies.rollouts.episodes import transitions
 from generative_policies.rollouts.minari_datasets import read_dataset
-from generative_policies.rollouts.pair import read_pairs
 from generative_policies.rollouts.pairing import relabel
 from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
 from generative_policies.rollouts.robots import Robot

@@ -13,8 +13,9 @@ import pytest
 
 from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.checkpoints import load
-from generative_policies.rollouts import command_line, demo, video
-from generative_policies.rollouts.demo import DemoSettings
+from generative_policies.rollouts import command_line, video
+from generative_policies.rollouts.commands import demo
+from generative_policies.rollouts.commands.demo import DemoSettings
 from generative_policies.wrappers import ActionTranslationWrapper
 
 ARMS = ["source", "untranslated", "mlp", "flow_prior_conditioned"]

@@ -12,12 +12,12 @@ from generative_policies.checkpoints import load, save
 from generative_policies.envs import make_env
 from generative_policies.inverse_dynamics import MlpInverseDynamics
 from generative_policies.policies import BehaviorCloning, save_policy
-from generative_policies.rollouts import train as train_module
-from generative_policies.rollouts.collect import CollectSettings, collect
-from generative_policies.rollouts.evaluate import EvaluateSettings, evaluate
+from generative_policies.rollouts.commands import train as train_module
+from generative_policies.rollouts.commands.collect import CollectSettings, collect
+from generative_policies.rollouts.commands.evaluate import EvaluateSettings, evaluate
+from generative_policies.rollouts.commands.pair import PairSettings, pair, read_pairs
+from generative_policies.rollouts.commands.train import TrainSettings, train
 from generative_policies.rollouts.minari_datasets import DatasetError, read_dataset
-from generative_policies.rollouts.pair import PairSettings, pair, read_pairs
-from generative_policies.rollouts.train import TrainSettings, train
 
 ENV = "InvertedDoublePendulum-v5"
 WEAK = '{"gear": 0.5}'

@@ -14,9 +14,9 @@ from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.checkpoints import save
 from generative_policies.data import Demonstrations
 from generative_policies.envs import make_env
-from generative_policies.rollouts import collect as module
 from generative_policies.rollouts import load_expert, random_act, run_episodes, source_act
-from generative_policies.rollouts.collect import CollectSettings, collect
+from generative_policies.rollouts.commands import collect as module
+from generative_policies.rollouts.commands.collect import CollectSettings, collect
 from generative_policies.rollouts.episodes import Episode
 from generative_policies.rollouts.minari_datasets import DatasetError, dataset_env, read_dataset, write_dataset
 

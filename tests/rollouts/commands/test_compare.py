@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from generative_policies.checkpoints import load
 from generative_policies.rollouts import command_line
-from generative_policies.rollouts.compare import CompareSettings, compare, models_of, unit_name
+from generative_policies.rollouts.commands.compare import CompareSettings, compare, models_of, unit_name
 from generative_policies.rollouts.minari_datasets import read_dataset
 
 ROBOTS = '''
@@ -116,8 +116,9 @@ def test_a_users_own_policy_and_robots_go_through_and_are_not_run_twice(
     compare(replace(first, arms=("source", "untranslated", "random", "mlp"), num_envs=3))
     after = {path: path.stat().st_mtime_ns for path in (out / "units").glob("*.json")}
     assert {path: after[path] for path in units} == units and len(after) == 5  # random is new
-    alone = compare(replace(first, arms=("source", "untranslated", "mlp"), num_envs=1, output=tmp_path / "alone"))
-    assert alone["none"]["arms"]["mlp"]["returns"] == arms["mlp"]["returns"]
+    # On Ray, and with another number of envs.
+    other = replace(first, arms=("source", "untranslated", "mlp"), num_envs=1, ray=True, output=tmp_path / "ray")
+    assert compare(other)["none"]["arms"]["mlp"]["returns"] == arms["mlp"]["returns"]
 
 
 def test_a_robot_that_is_the_source_has_nothing_to_recover(folder: Path, tmp_path: Path) -> None:

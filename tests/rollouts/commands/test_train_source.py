@@ -10,9 +10,9 @@ from gymnasium.spaces import Box
 from stable_baselines3 import PPO, SAC
 
 from generative_policies.rollouts import load_expert
-from generative_policies.rollouts import train_source as train_source_module
+from generative_policies.rollouts.commands import train_source as train_source_module
+from generative_policies.rollouts.commands.train_source import TrainSourceSettings, train_source
 from generative_policies.rollouts.recipes import Recipe
-from generative_policies.rollouts.train_source import TrainSourceSettings, train_source
 
 SHORT = Recipe(total_timesteps=512, num_envs=2, num_steps=128, batch_size=32, net_arch=(8,))
 RECIPES_BY_ALGORITHM = {

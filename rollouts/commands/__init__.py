@@ -1,0 +1,1 @@
+"""What the command line does, a module a command, each a function of a settings dataclass."""
