@@ -5,11 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from generative_policies.rollouts.commands.compare import CompareSettings
 from generative_policies.rollouts.evaluation import format_table
+from generative_policies.rollouts.report import format_report
 
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text()
@@ -112,3 +115,11 @@ def test_figures_of_imitation_are_those_of_the_committed_results() -> None:
     }
     assert f"reaches {shares['half_cheetah']:.2f} and {shares['arm_push']:.2f} of the clone's return" in text
     assert f"and {shares['obstacle']:.2f} on the obstacle" in text
+
+
+def test_the_committed_comparison_is_that_of_the_default_settings() -> None:
+    report = json.loads((CHECKOUT / "docs" / "compare" / "report.json").read_text())
+    settings = json.loads(json.dumps(asdict(CompareSettings()), default=str))
+    assert {**report["settings"], "output": settings["output"]} == settings
+    assert format_report(report) in (CHECKOUT / "docs" / "compare" / "report.md").read_text()
+    assert not report["failed"] and not report["skipped"] and set(report["arms"]) == set(settings["arms"])
