@@ -107,7 +107,8 @@ def run_arm(task: ArmTask, models: str, num_envs: int) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     folder = Path(models)
-    source = task.load_source().act()
+    policy = task.load_source()
+    source = policy.act()
     target: MakeEnv = task.target.make
     make: MakeEnv = target
     details: dict[str, Any] = {}
@@ -122,7 +123,7 @@ def run_arm(task: ArmTask, models: str, num_envs: int) -> dict[str, Any]:
     elif task.arm in TRANSLATORS:
         found = train_translator(task, source, task.arm, folder, num_envs)
         save(found.translator, folder / f"{task.arm}-{task.seed}")
-        make, act = partial(_translated, task, found.translator), source
+        make, act = partial(_translated, task, found.translator, policy), source
         details["target_steps"] = len(found.pairs)
     elif task.arm == "behavior_cloning":
         act, details["target_steps"] = _behavior_cloning(task, source, folder, num_envs)
@@ -248,8 +249,10 @@ def _exact(task: ArmTask) -> gymnasium.Env[Any, Any]:
     return ExactTranslationWrapper(task.target.make(), task.source.make())
 
 
-def _translated(task: ArmTask, translator: ActionTranslator, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-    space: Any = task.load_source().policy.action_space  # a Box, as Robot.check saw to it
+def _translated(
+    task: ArmTask, translator: ActionTranslator, source: SourcePolicy, render_mode: str | None = None
+) -> gymnasium.Env[Any, Any]:
+    space: Any = source.policy.action_space  # a Box, as Robot.check saw to it
     return ActionTranslationWrapper(task.target.make(render_mode), translator, space)
 
 
@@ -265,11 +268,12 @@ def _figures(episodes: list[Episode]) -> dict[str, Any]:
 
 def wrap_for_video(task: ArmTask, models: Path) -> tuple[MakeEnv, Act] | None:
     """Return a rendering env and the policy in it, for arms that need no training beyond their saved translator."""
-    source = task.load_source().act()
+    policy = task.load_source()
+    source = policy.act()
     if task.arm == "source":
         return partial(task.source.make, "rgb_array"), source
     if task.arm == "untranslated":
         return partial(task.target.make, "rgb_array"), source
     if task.arm in TRANSLATORS and (models / f"{task.arm}-{task.seed}").is_dir():
-        return partial(_translated, task, load(models / f"{task.arm}-{task.seed}"), "rgb_array"), source
+        return partial(_translated, task, load(models / f"{task.arm}-{task.seed}"), policy, "rgb_array"), source
     return None

@@ -122,7 +122,7 @@ def load_statistics(path: Path) -> ObservationStatistics | None:
     try:
         with path.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that differ
-            normalize = pickle.load(stream)
+            normalize = pickle.load(stream)  # SB3 has no other format; the docstrings warn of it
     except (OSError, pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
         raise CheckpointError(f"{path} holds no VecNormalize statistics that can be read: {error}") from error
     if not isinstance(normalize, VecNormalize):

@@ -153,14 +153,17 @@ class BehaviorCloning(BaseAlgorithm):
 
     def _setup_model(self) -> None:
         if not hasattr(self, "observation_space"):
-            raise ValueError("pass an env, or demonstrations that know their spaces")
+            raise ValueError("pass an env, or demonstrations that know their spaces, such as those of Minari")
         self._setup_lr_schedule()
         seed = int(torch.randint(2**31, ())) if self.seed is None else self.seed
         self.generator = torch.Generator().manual_seed(seed)
         with initial_weights(self.generator):
-            self.policy = self.policy_class(self.observation_space, self.action_space, **self.policy_kwargs)  # type: ignore[assignment]
-        if not isinstance(self.policy, ClonedPolicy):
-            raise TypeError(f"policy must be a ClonedPolicy, got {type(self.policy).__name__}")
+            policy: Any = self.policy_class(self.observation_space, self.action_space, **self.policy_kwargs)
+        if not isinstance(policy, ClonedPolicy):
+            raise TypeError(
+                f"policy must be a ClonedPolicy, such as FlowPolicy or MlpPolicy, got {type(policy).__name__}"
+            )
+        self.policy = policy
         self.policy.to(self.device)
         self.policy.eval()
         split_seed = int(torch.randint(2**31, (), generator=self.generator))
@@ -298,7 +301,7 @@ class BehaviorCloning(BaseAlgorithm):
         rows = torch.randint(len(data), (self.batch_size,), generator=self.generator)
         loss = self.learner.loss(*data.batch(rows), generator=self.generator)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         nn.utils.clip_grad_norm_(self.learner.parameters(), self.max_grad_norm)
         self.optimizer.step()
         self._n_updates += 1

@@ -146,7 +146,7 @@ def compare(settings: CompareSettings) -> dict[str, dict[str, Any]]:
     reports = {}
     for shift in settings.shifts:
         skipped = check(settings, shift)
-        folder = settings.output / folder_name(settings, shift)
+        folder = settings.output.absolute() / folder_name(settings, shift)  # workers may stand elsewhere
         arms = [arm for arm in settings.arms if arm not in skipped]
         tasks = {unit_name(task): task for arm in arms for task in settings.tasks(shift, arm)}
         results, failures = run_units(

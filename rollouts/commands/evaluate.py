@@ -85,9 +85,10 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         act = source.act()
         if settings.translator is not None:
             translator = load(settings.translator)
+            source_space: Any = source.policy.action_space  # the wrapper checks that it is a Box
 
             def make() -> ActionTranslationWrapper:
-                return ActionTranslationWrapper(robot.make(), translator, source.policy.action_space)  # type: ignore[arg-type]
+                return ActionTranslationWrapper(robot.make(), translator, source_space)
 
         elif source.policy.action_space.shape != robot.make().action_space.shape:
             raise ValueError(f"the policy gives actions of shape {source.policy.action_space.shape}: pass a translator")
