@@ -1,6 +1,6 @@
 """Policies and an algorithm for Stable-Baselines3: cloned with flows, planned, translated; safe checkpoints of them."""
 
-from generative_policies.policies.behavior_cloning import BehaviorCloning, CosineSchedule
+from generative_policies.policies.behavior_cloning import BehaviorCloning
 from generative_policies.policies.checkpoints import load_policy, save_policy
 from generative_policies.policies.chunk_policy import ChunkPolicy
 from generative_policies.policies.cloned_policies import ClonedPolicy, FlowPolicy, MlpPolicy, encoder_for
@@ -9,6 +9,7 @@ from generative_policies.policies.inverse_dynamics_policy import InverseDynamics
 from generative_policies.policies.observation_map import ObservationMap
 from generative_policies.policies.planner import FlowPlanner
 from generative_policies.policies.rollout_buffers import as_demonstrations
+from generative_policies.policies.schedules import CosineSchedule
 from generative_policies.policies.translated_policy import TranslatedPolicy
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Space
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
@@ -23,36 +23,17 @@ from generative_policies.data import Demonstrations
 from generative_policies.models.arrays import evaluating
 from generative_policies.models.dimensions import check_dim
 from generative_policies.policies.cloned_policies import ClonedPolicy, FlowPolicy, MlpPolicy
-from generative_policies.policies.demonstration_batches import Batches, normalized_observations, observations_of
+from generative_policies.policies.demonstration_batches import (
+    Batches,
+    actions_inside,
+    normalized_observations,
+    observations_of,
+)
 from generative_policies.policies.rollout_buffers import as_demonstrations
+from generative_policies.policies.schedules import CosineSchedule
 from generative_policies.training import ExponentialMovingAverage, initial_weights
 
 VALIDATION_BATCH = 4_096
-
-
-class CosineSchedule:
-    """A learning rate by the share of the training that remains: a linear warm-up, then a cosine to zero.
-
-    Args:
-        peak: The largest learning rate.
-        warmup: Share of the training in which it rises.
-
-    Example:
-        >>> schedule = CosineSchedule(1e-3, warmup=0.1)
-        >>> round(schedule(0.95), 6), round(schedule(0.9), 6), round(schedule(0.0), 6)
-        (0.0005, 0.001, 0.0)
-    """
-
-    def __init__(self, peak: float = 1e-3, warmup: float = 0.03) -> None:
-        self.peak = peak
-        self.warmup = warmup
-
-    def __call__(self, progress_remaining: float) -> float:
-        """Return the learning rate."""
-        done = 1.0 - progress_remaining
-        if done < self.warmup:
-            return self.peak * done / self.warmup
-        return self.peak * 0.5 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup)))
 
 
 class BehaviorCloning(BaseAlgorithm):
@@ -339,7 +320,7 @@ class BehaviorCloning(BaseAlgorithm):
         normalize = self._vec_normalize_env
         if normalize is not None and normalize.norm_obs and not demonstrations.are_normalized:
             observations = normalized_observations(observations, normalize)
-        actions = _inside(demonstrations.actions, action_space)
+        actions = actions_inside(demonstrations.actions, action_space)
         if self.policy.squash_output:
             actions = self.policy.scale_action(actions)
         taken = Demonstrations(demonstrations.lengths, observations, actions)
@@ -370,16 +351,3 @@ class _SpacesAlone(gymnasium.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Return any observation."""
         return self.observation_space.sample(), {}
-
-
-def _inside(actions: NDArray[Any], space: Box) -> NDArray[Any]:
-    """Actions clipped to their bounds, which they may leave by rounding errors alone."""
-    margin = 1e-3 * np.where(np.isfinite(space.high - space.low), space.high - space.low, 0.0)
-    outside = ((actions < space.low - margin) | (actions > space.high + margin)).reshape(len(actions), -1).any(axis=1)
-    if outside.any():
-        row = int(np.flatnonzero(outside)[0])
-        raise ValueError(
-            f"the demonstrations' action {actions[row]} in row {row} lies outside of {space}: are they in other units?"
-        )
-    inside: NDArray[Any] = np.clip(actions, space.low, space.high)
-    return inside

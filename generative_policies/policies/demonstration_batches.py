@@ -104,3 +104,20 @@ def normalized_observations(
     if set(observations) == {OBSERVATION} and not isinstance(normalize.observation_space, Dict):
         return {OBSERVATION: np.asarray(normalize.normalize_obs(observations[OBSERVATION]))}
     return dict(normalize.normalize_obs(dict(observations)))
+
+
+def actions_inside(actions: NDArray[Any], space: Box) -> NDArray[Any]:
+    """Return actions ``(steps, ...)`` clipped to their bounds, which they may leave by rounding errors alone.
+
+    Raises:
+        ValueError: If one lies further outside.
+    """
+    margin = 1e-3 * np.where(np.isfinite(space.high - space.low), space.high - space.low, 0.0)
+    outside = ((actions < space.low - margin) | (actions > space.high + margin)).reshape(len(actions), -1).any(axis=1)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise ValueError(
+            f"the demonstrations' action {actions[row]} in row {row} lies outside of {space}: are they in other units?"
+        )
+    inside: NDArray[Any] = np.clip(actions, space.low, space.high)
+    return inside

@@ -18,7 +18,7 @@ from generative_policies.checkpoints import save
 from generative_policies.data import episode_generator
 from generative_policies.envs import PUSHER_P1, make_env
 from generative_policies.wrappers import ActionTranslationWrapper
-from tests.wrappers.helpers import Function, Recorder, flow
+from tests.wrappers.stand_ins import Function, Recorder, flow
 
 
 def actions_of(env: gymnasium.Env[Any, Any], seeds: list[int | None], steps: int = 5) -> list[list[list[float]]]:

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 
 from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.wrappers import as_sb3_vec_env, vector
-from tests.wrappers.helpers import AsDictionary, observation_policy
+from tests.wrappers.stand_ins import AsDictionary, observation_policy
 
 MODES = list(AutoresetMode)
 

@@ -36,7 +36,7 @@ from generative_policies.wrappers import (
     check_wrapper,
 )
 from generative_policies.wrappers.check_wrapper import WrapperError
-from tests.wrappers.helpers import AsDictionary, Function, Recorder, Threads, flow, randomize
+from tests.wrappers.stand_ins import AsDictionary, Function, Recorder, Threads, flow, randomize
 
 REACH = "generative_policies/ArmReach2-v0"
 

@@ -17,7 +17,7 @@ from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.models import DictObservationEncoder
 from generative_policies.policies import FlowPolicy, TranslatedPolicy
 from generative_policies.wrappers import as_sb3_vec_env, vec_env, vector
-from tests.wrappers.helpers import (
+from tests.wrappers.stand_ins import (
     AsDictionary,
     Function,
     Permuted,

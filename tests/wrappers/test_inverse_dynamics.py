@@ -14,7 +14,7 @@ from generative_policies.checkpoints import save
 from generative_policies.inverse_dynamics import InverseDynamics, MlpInverseDynamics
 from generative_policies.models import DictObservationEncoder
 from generative_policies.wrappers import InverseDynamicsWrapper
-from tests.wrappers.helpers import AsDictionary, inverse_dynamics
+from tests.wrappers.stand_ins import AsDictionary, inverse_dynamics
 
 
 class Point(gymnasium.Env[Any, Any]):

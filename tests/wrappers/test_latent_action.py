@@ -21,7 +21,7 @@ from generative_policies.policies import (
     save_policy,
 )
 from generative_policies.wrappers import LatentActionWrapper, check_wrapper, vec_env, vector
-from tests.wrappers.helpers import Recorder, randomize
+from tests.wrappers.stand_ins import Recorder, randomize
 
 
 def recorder(max_steps: int = 100) -> Any:

@@ -14,7 +14,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from generative_policies.policies import save_policy
 from generative_policies.wrappers import ResidualActionWrapper, vector
-from tests.wrappers.helpers import Recorder
+from tests.wrappers.stand_ins import Recorder
 
 
 def recorder_policy() -> Any:
