@@ -1,4 +1,4 @@
-"""MuJoCo environments: dynamics shifts, arms, exact dynamics. Needs gymnasium and mujoco, no learning library."""
+"""MuJoCo environments: shifts, motors, arms, exact dynamics. Needs gymnasium and mujoco, no learning library."""
 
 # ruff: noqa: E402
 from generative_policies.envs.rendering import import_mujoco
@@ -16,14 +16,17 @@ from generative_policies.envs.exact_dynamics import (
     get_state,
     set_state,
 )
+from generative_policies.envs.identification import FACTORS, IdentifiedShift, identify_shift
 from generative_policies.envs.make import make_env
 from generative_policies.envs.obstacle import ArmObstacleEnv, DetourController
 from generative_policies.envs.planar_arm import ARMS, ArmSpec
 from generative_policies.envs.registration import register_envs
+from generative_policies.envs.rewired_motors import RewiredMotorsWrapper
 from generative_policies.envs.success import SuccessWrapper
 
 __all__ = [
     "ARMS",
+    "FACTORS",
     "PUSHER_P1",
     "PUSHER_P2",
     "SHIFTS",
@@ -37,13 +40,16 @@ __all__ = [
     "DynamicsShiftWrapper",
     "ExactDynamics",
     "ExactInverseDynamics",
+    "IdentifiedShift",
     "InverseSolution",
     "PlanarArmEnv",
+    "RewiredMotorsWrapper",
     "SuccessWrapper",
     "check_control_periods",
     "control_period",
     "corresponding_state",
     "get_state",
+    "identify_shift",
     "make_env",
     "register_envs",
     "set_state",

@@ -11,6 +11,8 @@ from gymnasium.spaces import Box
 from mujoco import minimize
 from numpy.typing import NDArray
 
+from generative_policies.envs.rewired_motors import rewirings
+
 Floats = NDArray[np.float64]
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 # Where a search starts again: at the best of random actions, then around the best so far, in shares of half a range.
@@ -19,16 +21,17 @@ SPREADS = (0.05, 0.15, 0.4)
 
 
 class ExactDynamics:
-    """The step s' = f(s, a) of an env whose actions are the controls of its MuJoCo model.
+    """The step s' = f(s, a) of an env whose actions are the controls of its MuJoCo model, rewired or not.
 
     A state is ``mjSTATE_INTEGRATION``: positions, velocities and whatever else the next step depends on, the solver's
     warm start included. The env's own state does not change; a later change of its model does count.
 
     Args:
-        env: A Gymnasium MuJoCo env, wrapped or not.
+        env: A Gymnasium MuJoCo env, wrapped or not. Actions are those that its outermost ``RewiredMotorsWrapper``
+            takes; of other wrappers, none counts.
 
     Raises:
-        TypeError: If it is no MuJoCo env, or its actions are not the model's controls.
+        TypeError: If it is no MuJoCo env, or its own actions are not the model's controls.
 
     Example:
         >>> env = gymnasium.make("HalfCheetah-v5")
@@ -56,7 +59,9 @@ class ExactDynamics:
         if not np.array_equal(np.stack([space.low, space.high], axis=1)[limited], limits[limited]):
             raise TypeError(f"{base!r} scales its actions: their bounds are not those of its model's controls")
         self.frame_skip = int(base.frame_skip)
-        self.low, self.high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self.rewirings = rewirings(env)
+        outer: Any = self.rewirings[0].action_space if self.rewirings else space
+        self.low, self.high = outer.low.astype(np.float64), outer.high.astype(np.float64)
         self.state_size = mujoco.mj_stateSize(self.model, STATE)
         self.dt = float(self.model.opt.timestep * self.frame_skip)
 
@@ -75,10 +80,22 @@ class ExactDynamics:
         mujoco.mj_getState(self.model, data, answer, STATE)
         return answer
 
+    def controls(self, action: NDArray[Any]) -> NDArray[Any]:
+        """Return the model's controls ``(nu,)`` of an action ``(action_dim,)``."""
+        for rewiring in self.rewirings:
+            action = rewiring.action(action)
+        return action
+
+    def action_of(self, controls: NDArray[Any]) -> NDArray[Any]:
+        """Return the action ``(action_dim,)`` whose controls are nearest to ``(nu,)``, bounds aside."""
+        for rewiring in reversed(self.rewirings):
+            controls = rewiring.reverse(controls)
+        return controls
+
     def advance(self, data: mujoco.MjData, state: Floats, action: NDArray[Any]) -> None:
         """Put scratch data into a state and step it."""
         mujoco.mj_setState(self.model, data, state, STATE)
-        data.ctrl[:] = action
+        data.ctrl[:] = self.controls(action)
         mujoco.mj_step(self.model, data, nstep=self.frame_skip)
 
     def difference(self, data: mujoco.MjData, other: mujoco.MjData) -> Floats:
@@ -145,7 +162,7 @@ class ExactInverseDynamics:
     actions, then around the best action found. A step that no action makes costs all starts.
 
     Args:
-        env: A Gymnasium MuJoCo env, wrapped or not, whose actions are its model's controls.
+        env: A Gymnasium MuJoCo env, wrapped or not, whose actions are its model's controls, rewired or not.
         num_starts: Starts at most.
         tolerance: Residual at which no other start is tried.
 

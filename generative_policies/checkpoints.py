@@ -25,10 +25,12 @@ WEIGHTS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
 
 ALLOWED_CLASSES = (
+    "generative_policies.action_translation.ComposedActionTranslator",
     "generative_policies.action_translation.FlowActionConditionedTranslator",
     "generative_policies.action_translation.FlowActionPriorConditionedTranslator",
     "generative_policies.action_translation.FlowActionPriorTranslator",
     "generative_policies.action_translation.MlpActionTranslator",
+    "generative_policies.forward_dynamics.MlpForwardDynamics",
     "generative_policies.inverse_dynamics.FlowInverseDynamics",
     "generative_policies.inverse_dynamics.MlpInverseDynamics",
     "generative_policies.models.ConditionalFlowModel",

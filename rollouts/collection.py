@@ -15,6 +15,7 @@ from tqdm import tqdm
 from generative_policies.data import TransitionDataset, episode_generator
 from generative_policies.data.episode_generator import Stream
 from generative_policies.envs import ExactDynamics, PlanarArmEnv, get_state, set_state
+from generative_policies.envs.rewired_motors import rewirings
 from generative_policies.rollouts.episodes import MakeEnv
 
 Floats = NDArray[np.float64]
@@ -112,7 +113,7 @@ def collect_random(
         )
     env = make_env()
     base = env.unwrapped
-    if env.action_space != base.action_space or env.observation_space != base.observation_space:
+    if rewirings(env) or env.action_space != base.action_space or env.observation_space != base.observation_space:
         raise TypeError(f"wrappers that change actions or observations are not stepped in open loop, got {env}")
     dynamics = ExactDynamics(env)
     model, frame_skip = dynamics.model, dynamics.frame_skip

@@ -38,6 +38,10 @@ class ExactTranslationWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         state = get_state(self.env)
         clipped = np.clip(action, self._source.low, self._source.high)
         goal = self._source.step(state, clipped)
-        solution = self._target.solve(state, goal, clipped)
+        target = self._target.dynamics
+        same_motors = target.model.nu == self._source.model.nu
+        # From the same controls: elsewhere, few starts may end in another contact.
+        guess = target.action_of(self._source.controls(clipped)) if same_motors else None
+        solution = self._target.solve(state, goal, guess)
         space: Any = self.env.action_space
         return self.env.step(np.clip(solution.action, space.low, space.high).astype(space.dtype))

@@ -1,4 +1,4 @@
-"""Which robot: an env by its id, with a dynamics shift, checked where it is named."""
+"""Which robot: an env by its id, with a dynamics shift and rewired motors, checked where it is named."""
 
 import json
 from collections.abc import Mapping
@@ -19,6 +19,9 @@ class Robot:
         env_id: A Gymnasium id; ``module:Namespace/Name-v0`` imports the module that registers it.
         shift: A named shift of a MuJoCo env, or one as JSON such as ``{"gear": 0.7}``.
         env_arguments: The env's own arguments.
+        motors: Which of the env's motors each entry of an action drives, see ``envs.RewiredMotorsWrapper``; all by
+            default.
+        motor_signs: +1 or -1 for each of ``motors``; +1 by default.
 
     Raises:
         ValueError: If the shift is no JSON object.
@@ -31,8 +34,13 @@ class Robot:
     env_id: str
     shift: str | None = None
     env_arguments: tuple[tuple[str, Any], ...] = ()
+    motors: tuple[int, ...] | None = None
+    motor_signs: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("motors", "motor_signs"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(value))  # a JSON round trip makes lists of tuples
         self.shift_value()
 
     def shift_value(self) -> str | Mapping[str, Any] | None:
@@ -47,13 +55,20 @@ class Robot:
 
     def make(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
         """Make the env."""
-        return make_env(self.env_id, self.shift_value(), render_mode=render_mode, **dict(self.env_arguments))
+        return make_env(
+            self.env_id,
+            self.shift_value(),
+            motors=self.motors,
+            motor_signs=self.motor_signs,
+            render_mode=render_mode,
+            **dict(self.env_arguments),
+        )
 
     def check(self) -> None:
         """Check that the env can be made, acts in a bounded Box, observes vectors and has a time limit.
 
         Raises:
-            ValueError: If the id is not known, or there is no time limit.
+            ValueError: If the id or a motor is not known, or there is no time limit.
             TypeError: If a space is another.
         """
         try:

@@ -16,12 +16,14 @@ from torch import nn
 
 from generative_policies import checkpoints
 from generative_policies.action_translation import (
+    ComposedActionTranslator,
     FlowActionConditionedTranslator,
     FlowActionPriorConditionedTranslator,
     FlowActionPriorTranslator,
     MlpActionTranslator,
 )
 from generative_policies.checkpoints import ALLOWED_CLASSES, CheckpointError, load, save
+from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.inverse_dynamics import FlowInverseDynamics, MlpInverseDynamics
 from generative_policies.models import (
     ConditionalFlowModel,
@@ -65,6 +67,10 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "regression": lambda: MlpRegressor(2, 3, (8,), horizon=2),
     "planner": lambda: FlowPlanner(4, (8,), next_obs_dim=3, horizon=2, num_steps=5),
     "inverse dynamics": lambda: MlpInverseDynamics(2, 4, (8,), next_obs_dim=3),
+    "forward dynamics": lambda: MlpForwardDynamics(4, 2, (8,), members=3),
+    "composed": lambda: ComposedActionTranslator(
+        MlpInverseDynamics(2, 4, (8,), next_obs_dim=3), MlpForwardDynamics(4, 3, (8,))
+    ),
     "mlp": lambda: MlpActionTranslator(2, 4, (8,), source_action_dim=3),
     "prior": lambda: FlowActionPriorTranslator(2, 4, (8,), prior_noise=0.2),
     "conditioned": lambda: FlowActionConditionedTranslator(2, 4, (8,), source_action_dim=3),

@@ -1,5 +1,6 @@
 """Action translators: which target action does what a source action does at home, (s, a_source) -> a_target."""
 
+from generative_policies.action_translation.composed import ComposedActionTranslator
 from generative_policies.action_translation.flow import (
     FlowActionConditionedTranslator,
     FlowActionPriorConditionedTranslator,
@@ -11,6 +12,7 @@ from generative_policies.action_translation.translator import ActionTranslator
 
 __all__ = [
     "ActionTranslator",
+    "ComposedActionTranslator",
     "FlowActionConditionedTranslator",
     "FlowActionPriorConditionedTranslator",
     "FlowActionPriorTranslator",

@@ -55,6 +55,7 @@ def fit(
     log: Log | None = None,
     progress: bool | str = False,
     state: str | os.PathLike[str] | None = None,
+    refit_normalizers: bool = True,
 ) -> FitResult:
     """Train a model in place: normalisers first, then AdamW; the averaged weights stay in it.
 
@@ -70,6 +71,8 @@ def fit(
         progress: Show a progress bar, under a name where a string is given.
         state: A file that keeps the state of the training, written at each validation but the last, before ``log``
             is called, and removed at the end. From one that is there already the training goes on.
+        refit_normalizers: Whether the normalisers are fitted to these data. Without, they stay as they are, so that a
+            model that was fitted on one robot is tuned on another.
 
     Returns:
         Training and validation loss, in the model's normalised units.
@@ -80,7 +83,10 @@ def fit(
             ``checkpoints.save`` could not describe.
         OSError: If the file cannot be written, which is tried before the training.
     """
-    file = None if state is None else TrainingStateFile(Path(state), fingerprint(model, dataset, settings, generator))
+    file = None
+    if state is not None:
+        start = fingerprint(model, dataset, settings, generator, refit_normalizers)
+        file = TrainingStateFile(Path(state), start)
     saved = None if file is None else file.read()
     train, validation = dataset, None
     if settings.validation_fraction > 0:
@@ -97,7 +103,8 @@ def fit(
             f"{type(model).__name__} learns from {', '.join(name for name in accepted if name != 'generator')}, "
             f"the {type(dataset).__name__} holds {', '.join(rows)}"
         )
-    trainable.fit_normalizers(**rows)
+    if refit_normalizers:
+        trainable.fit_normalizers(**rows)
 
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)

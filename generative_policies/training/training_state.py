@@ -74,7 +74,11 @@ class TrainingState:
 
 
 def fingerprint(
-    model: nn.Module, dataset: EpisodicDataset, settings: FitSettings, generator: torch.Generator
+    model: nn.Module,
+    dataset: EpisodicDataset,
+    settings: FitSettings,
+    generator: torch.Generator,
+    refit_normalizers: bool,
 ) -> dict[str, Any]:
     """Return what a training starts from, in JSON's types; two with the same fingerprint have the same result.
 
@@ -85,6 +89,7 @@ def fingerprint(
     arrays = {"episodes": dataset.episodes, **dataset.arrays()}
     found = {
         **{f"settings.{name}": value for name, value in asdict(settings).items()},
+        "refit_normalizers": refit_normalizers,
         "model": describe(model, own_classes),
         "initial weights": _digest(model.state_dict()),
         "generator": _digest({"state": generator.get_state()}),

@@ -4,7 +4,7 @@ import pytest
 from gymnasium.wrappers import RescaleAction
 
 import generative_policies.envs  # noqa: F401
-from generative_policies.envs import DynamicsShift, get_state
+from generative_policies.envs import DynamicsShift, get_state, make_env
 from generative_policies.rollouts import collect_random
 
 SEEDS = [3, 7, 11]
@@ -98,3 +98,6 @@ def test_wrappers_that_change_actions_are_refused():
         collect_random(
             lambda: RescaleAction(gymnasium.make("HalfCheetah-v5"), np.float32(-0.5), np.float32(0.5)), [0], 5
         )
+    # Of the same bounds as the plain env, and yet another.
+    with pytest.raises(TypeError, match="wrappers"):
+        collect_random(lambda: make_env("HalfCheetah-v5", motors=(5, 4, 3, 2, 1, 0)), [0], 5)

@@ -62,6 +62,19 @@ def test_statistics_come_from_training_episodes_alone(pairs: ActionPairDataset) 
     assert sum(means) == 3  # a tenth of the episodes
 
 
+def test_normalizers_of_another_robot_stay_when_asked(pairs: ActionPairDataset) -> None:
+    """A model that was fitted on one robot is tuned on another: its weights move, its units do not."""
+    other = replace(pairs, obs=5 * pairs.obs + 20, target_actions=3 * pairs.target_actions)
+    for refit, kept in ((False, True), (True, False)):
+        model, _ = run(MlpActionTranslator, pairs, 0)
+        units = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        weight = model.network[0].weight.detach().clone()
+        fit(model, other, SHORT, generator=torch.Generator().manual_seed(0), refit_normalizers=refit)
+        assert not torch.equal(model.network[0].weight, weight)
+        assert len(units) == 6  # mean and deviation of observation, source and target action
+        assert all(torch.equal(buffer, units[name]) == kept for name, buffer in model.named_buffers())
+
+
 def test_the_averaged_weights_stay_in_the_model(pairs: ActionPairDataset) -> None:
     last, averaged = (run(MlpActionTranslator, pairs, 0, replace(SHORT, ema_decay=decay))[0] for decay in (0.0, 0.99))
     assert not torch.equal(last.network[0].weight, averaged.network[0].weight)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from generative_policies.action_translation import FlowActionPriorConditionedTranslator, MlpActionTranslator
 from generative_policies.checkpoints import CheckpointError
 from generative_policies.data import ActionPairDataset, EpisodicDataset, TransitionDataset
+from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.inverse_dynamics import MlpInverseDynamics
 from generative_policies.training import FitSettings, fit, initial_weights, training_state
 
@@ -58,6 +59,7 @@ def train(
     build: Callable[[], nn.Module] = lambda: FlowActionPriorConditionedTranslator(3, 4, (16,)),
     settings: FitSettings = SETTINGS,
     seed: int = 0,
+    refit_normalizers: bool = True,
     cut_at: int | None = None,
     updates: list[int] | None = None,
 ) -> Outcome:
@@ -70,7 +72,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     with initial_weights(generator):
         model = build()
-    result = fit(model, data, settings, generator=generator, log=log, state=state)
+    result = fit(model, data, settings, generator=generator, log=log, state=state, refit_normalizers=refit_normalizers)
     return Outcome(model.state_dict(), (result.train_loss, result.validation_loss), generator.get_state())
 
 
@@ -89,7 +91,10 @@ def cut(data: EpisodicDataset, state: Path, **arguments: Any) -> None:
     assert state.is_file()
 
 
-@pytest.mark.parametrize("model", ["mlp", "flow", "inverse dynamics", "double", "frozen", "no average"])
+@pytest.mark.parametrize(
+    "model",
+    ["mlp", "flow", "inverse dynamics", "forward dynamics", "double", "frozen", "no average", "normalizers kept"],
+)
 def test_a_resumed_training_ends_as_an_uninterrupted_one(
     model: str, pairs: ActionPairDataset, transitions: TransitionDataset, tmp_path: Path
 ) -> None:
@@ -98,7 +103,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(
         model.network[0].requires_grad_(False)  # has no moments
         return model
 
-    data: EpisodicDataset = transitions if model == "inverse dynamics" else pairs
+    data: EpisodicDataset = transitions if "dynamics" in model else pairs
     settings = SETTINGS
     if model == "no average":
         settings = replace(SETTINGS, ema_decay=0.0, validation_fraction=0.0)
@@ -106,11 +111,14 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(
         "mlp": lambda: MlpActionTranslator(3, 4, (16,)),
         "flow": lambda: FlowActionPriorConditionedTranslator(3, 4, (16,)),
         "inverse dynamics": lambda: MlpInverseDynamics(3, 4, (16,)),
+        "forward dynamics": lambda: MlpForwardDynamics(4, 3, (16,)),
         "double": lambda: FlowActionPriorConditionedTranslator(3, 4, (16,)).double(),
         "frozen": frozen,
         "no average": lambda: FlowActionPriorConditionedTranslator(3, 4, (16,)),
+        "normalizers kept": lambda: MlpActionTranslator(3, 4, (16,)),
     }
     arguments: dict[str, Any] = {"build": builders[model], "settings": settings}
+    arguments["refit_normalizers"] = model != "normalizers kept"
     expected = train(data, **arguments)
     for cuts in ([5], [25], [45], [47], [5, 20, 45]):
         state, updates = tmp_path / "state", list[int]()
@@ -204,6 +212,7 @@ def test_a_killed_training_is_resumed_by_another_process(pairs: ActionPairDatase
         ({"build": lambda: MlpActionTranslator(3, 4, (16,))}, r"model is .*MlpActionTranslator.* now"),
         ({"build": lambda: FlowActionPriorConditionedTranslator(3, 4, (16,)).double()}, "initial weights is"),
         ({"seed": 1}, "initial weights is .*generator is"),
+        ({"refit_normalizers": False}, "refit_normalizers is False now and True in the file"),
     ],
 )
 def test_another_training_is_refused(
