@@ -54,7 +54,8 @@ def identify_shift(
         factors: Fields of ``DynamicsShift`` that may differ.
 
     Raises:
-        ValueError: If a shape is wrong, there is no row, or a factor is none that can be fitted.
+        ValueError: If a shape is wrong, an entry is not finite, there is no row or none in which anything moves, or a
+            factor is none that can be fitted.
         TypeError: If ``env`` is no MuJoCo env.
 
     Example:
@@ -76,9 +77,13 @@ def identify_shift(
     for (name, width), rows in zip(expected.items(), (states, actions, next_states), strict=True):
         if rows.shape != (len(states), width) or len(rows) == 0:
             raise ValueError(f"{name} must have shape (rows, {width}), at least one row, got {rows.shape}")
+        if not np.isfinite(rows).all():
+            raise ValueError(f"{name} must be finite, but row {np.argwhere(~np.isfinite(rows))[0, 0]} is not")
     data, reached = mujoco.MjData(dynamics.model), mujoco.MjData(dynamics.model)
     changes = np.stack([_difference(dynamics, data, reached, *pair) for pair in zip(next_states, states, strict=True)])
     scale = np.sqrt(np.mean(changes**2, axis=0))
+    if not scale.any():
+        raise ValueError("next_states must differ from states: in no row does anything move")
     scale = np.maximum(scale, 1e-3 * scale.max())  # what hardly moves must not count most
 
     def residuals(logarithms: Floats) -> Floats:

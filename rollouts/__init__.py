@@ -14,22 +14,26 @@ from generative_policies.rollouts.episodes import (
 )
 from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, recovered
 from generative_policies.rollouts.experts import load_expert
-from generative_policies.rollouts.pairing import relabel
+from generative_policies.rollouts.pairing import Matched, Steps, played_on_another_body, relabel, task_cycle_error
 
 __all__ = [
     "Act",
     "ArmResult",
     "Episode",
     "EpisodeContext",
+    "Matched",
     "PhysicsEpisodes",
+    "Steps",
     "collect_random",
     "evaluate_arm",
     "load_expert",
+    "played_on_another_body",
     "random_act",
     "recovered",
     "relabel",
     "run_episodes",
     "source_act",
+    "task_cycle_error",
     "transitions",
     "translated_act",
 ]

@@ -1,9 +1,9 @@
-"""Iterated data aggregation: collect on the target with the current translator, label, train anew, round by round."""
+"""Iterated data aggregation: collect on the target with the current translator, learn, round by round."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -11,14 +11,13 @@ from torch import nn
 
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.checkpoints import load, save
-from generative_policies.data import ActionPairDataset, TransitionDataset
+from generative_policies.data import ActionPairDataset
 from generative_policies.models.dimensions import check_dim
-from generative_policies.rollouts.episodes import Act, MakeEnv, run_episodes, transitions, translated_act
+from generative_policies.rollouts.episodes import Act, Episode, MakeEnv, run_episodes, translated_act
 from generative_policies.training import FitSettings, fit, initial_weights
 
-PAIR_FIELDS = ("episodes", "obs", "source_actions", "target_actions")
-Label = Callable[[TransitionDataset], ActionPairDataset]
-"""Pairs the target's transitions with source actions, such as ``relabel`` with a source's inverse dynamics."""
+Label = Callable[[Sequence[Episode]], ActionPairDataset]
+"""Pairs the target's episodes with source actions, such as by ``relabel`` with a source's inverse dynamics."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Rounds:
     A single round is not dependable: its data are those of the source policy untranslated, which goes elsewhere.
 
     Attributes:
-        count: Rounds of collecting, labelling and training.
+        count: Rounds of collecting and learning.
         episodes: Episodes of a round.
         noise: Least and largest noise on the actions, drawn for each episode, in units of half the action range.
 
@@ -47,30 +46,53 @@ class Rounds:
             raise ValueError(f"noise must be a least and a largest value, got {self.noise}")
 
 
+class Learn(Protocol):
+    """Makes a translator of all that was collected so far; it keeps nothing from one round to the next."""
+
+    def __call__(
+        self,
+        episodes: Sequence[Episode],
+        previous: ActionTranslator | None,
+        *,
+        generator: torch.Generator,
+        state: Path | None,
+        progress: bool | str,
+    ) -> ActionTranslator:
+        """Return the translator of a round.
+
+        Args:
+            episodes: Of all rounds, in their order.
+            previous: The translator of the round before.
+            generator: Source of weights, batches and noise.
+            state: A file that a training may keep its state in, see ``fit``.
+            progress: As in ``fit``.
+        """
+        ...
+
+
 class Aggregated(NamedTuple):
     """What iterated aggregation ends with.
 
     Attributes:
         translator: The last one; none is chosen by what it reaches.
-        pairs: All that was collected and labelled.
+        episodes: All that was collected on the target.
     """
 
     translator: ActionTranslator
-    pairs: ActionPairDataset
+    episodes: list[Episode]
 
 
 def aggregate(
-    build: Callable[[], ActionTranslator],
+    learn: Learn,
     source: Act,
     make_target: MakeEnv,
-    label: Label,
     rounds: Rounds,
-    fit_settings: FitSettings,
     *,
     first_seed: int,
     rng: np.random.Generator,
     generator: torch.Generator,
-    pairs: Sequence[ActionPairDataset] = (),
+    start: Act | None = None,
+    record_states: bool = False,
     folder: Path | None = None,
     num_envs: int = 16,
     name: str = "translator",
@@ -79,68 +101,101 @@ def aggregate(
     """Train a translator on what it meets itself; the first round collects with the source's actions as they are.
 
     Args:
-        build: Makes an untrained translator, with weights from PyTorch's global generator.
+        learn: Learns from the episodes, such as ``matching``.
         source: The source policy.
         make_target: Makes one target env.
-        label: Turns the target's transitions into pairs.
         rounds: How much is collected.
-        fit_settings: Of each training, which starts from new weights.
         first_seed: Reset seed of the first episode; the following ones count on.
         rng: Source of the noise on the actions.
-        generator: Source of weights, batches and the loss's noise.
-        pairs: Labelled data that are there already.
+        generator: Source of what ``learn`` draws.
+        start: Collects the first round; the source policy by default, whose actions the target must then take.
+        record_states: Whether ``learn`` needs physics states.
         folder: Each round is kept here; an interrupted call goes on from it and ends as one that was not.
         num_envs: Envs in step; the result does not depend on it.
         name: For progress bars.
         progress: Whether to show them.
     """
-    labelled = list(pairs)
-    act = source
+    episodes: list[Episode] = []
+    translator: ActionTranslator | None = None
+    act = source if start is None else start
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     for k in range(rounds.count):
         exploration = rng.uniform(*rounds.noise, rounds.episodes).tolist()
         finished = None if folder is None else folder / f"round-{k}.npz"
         if finished is not None and folder is not None and finished.exists():
-            with np.load(finished) as arrays:
-                labelled.append(ActionPairDataset(**{field: arrays[field] for field in PAIR_FIELDS}))
-                generator.set_state(torch.as_tensor(arrays["generator"]))
-            translator: ActionTranslator = load(folder / f"round-{k}")
+            collected, generator_state = read_round(finished)
+            episodes += collected
+            generator.set_state(generator_state)
+            translator = load(folder / f"round-{k}")
             act = translated_act(source, translator)
             continue
-        episodes = run_episodes(
+        collected = run_episodes(
             make_target,
             act,
             range(first_seed + k * rounds.episodes, first_seed + (k + 1) * rounds.episodes),
             exploration=exploration,
             num_envs=num_envs,
+            record_states=record_states,
             progress=f"{name}, round {k + 1}: collect target episodes" if progress else None,
         )
-        labelled.append(label(transitions(episodes)))
-        with initial_weights(generator):
-            translator = build()
-        fit(
+        episodes += collected
+        translator = learn(
+            episodes,
             translator,
-            ActionPairDataset.concatenate(labelled),
-            fit_settings,
             generator=generator,
-            progress=f"{name}, round {k + 1}: train" if progress else False,
             state=None if folder is None else folder / f"round-{k}.training",
+            progress=f"{name}, round {k + 1}: train" if progress else False,
         )
         act = translated_act(source, translator)
         if folder is not None and finished is not None:
             save(translator, folder / f"round-{k}")
-            _keep(labelled[-1], generator, finished)
-    return Aggregated(translator, ActionPairDataset.concatenate(labelled))
+            write_round(collected, generator, finished)
+    assert translator is not None  # there is at least one round
+    return Aggregated(translator, episodes)
 
 
-def share_outside(data: ActionPairDataset, observations: np.ndarray[Any, Any]) -> float:
+def matching(
+    build: Callable[[], ActionTranslator],
+    label: Label,
+    settings: FitSettings,
+    pairs: Sequence[ActionPairDataset] = (),
+) -> Learn:
+    """Learn by regression on paired actions, each round anew.
+
+    Args:
+        build: Makes an untrained translator, with weights from PyTorch's global generator.
+        label: Turns episodes into pairs.
+        settings: Of each training. Where there is a single episode, none is held out.
+        pairs: Labelled data that are there already.
+    """
+
+    def learn(
+        episodes: Sequence[Episode],
+        previous: ActionTranslator | None,
+        *,
+        generator: torch.Generator,
+        state: Path | None,
+        progress: bool | str,
+    ) -> ActionTranslator:
+        data = ActionPairDataset.concatenate([*pairs, label(episodes)])
+        with initial_weights(generator):
+            translator = build()
+        held_out = settings.validation_fraction if data.num_episodes > 1 else 0.0
+        training = replace(settings, validation_fraction=held_out)
+        fit(translator, data, training, generator=generator, progress=progress, state=state)
+        return translator
+
+    return learn
+
+
+def share_outside(training: Sequence[Episode], observations: np.ndarray[Any, Any]) -> float:
     """Return the share of observations ``(rows, obs_dim)`` with an entry outside the range of the training data's."""
-    low, high = data.obs.min(axis=0), data.obs.max(axis=0)
-    return float(((observations < low) | (observations > high)).any(axis=1).mean())
+    seen = np.concatenate([episode.observations[:-1] for episode in training])
+    return float(((observations < seen.min(axis=0)) | (observations > seen.max(axis=0))).any(axis=1).mean())
 
 
-def learn(
+def learn_model(
     build: Callable[[], nn.Module],
     data: Any,
     updates: int,
@@ -162,10 +217,44 @@ def learn(
     return model
 
 
-def _keep(pairs: ActionPairDataset, generator: torch.Generator, file: Path) -> None:
-    """Write a round's pairs with the generator's state after it, whole or not at all."""
+def write_round(episodes: Sequence[Episode], generator: torch.Generator, file: Path) -> None:
+    """Write a round's episodes with the generator's state after it, whole or not at all."""
+    arrays: dict[str, Any] = {
+        "generator": generator.get_state().numpy(),
+        "lengths": np.array([len(episode.actions) for episode in episodes]),
+        "seeds": np.array([episode.seed for episode in episodes]),
+        "observations": np.concatenate([episode.observations for episode in episodes]),
+        "actions": np.concatenate([episode.actions for episode in episodes]),
+        "rewards": np.concatenate([episode.rewards for episode in episodes]),
+        "terminated": np.array([episode.terminated for episode in episodes]),
+    }
+    states = [episode.states for episode in episodes if episode.states is not None]
+    if states:
+        arrays["states"] = np.concatenate(states)
     new = file.with_name(f".{file.name}.new")
     with new.open("wb") as stream:
-        arrays: dict[str, Any] = {"episodes": pairs.episodes, **pairs.arrays()}
-        np.savez(stream, generator=generator.get_state().numpy(), **arrays)
+        np.savez(stream, **arrays)
     new.replace(file)
+
+
+def read_round(file: Path) -> tuple[list[Episode], torch.Tensor]:
+    """Read what ``write_round`` wrote, but for successes, which no learner looks at."""
+    with np.load(file) as arrays:
+        bounds = np.cumsum(arrays["lengths"])[:-1]
+        ends = np.cumsum(arrays["lengths"] + 1)[:-1]
+        count = len(arrays["lengths"])
+        states = np.split(arrays["states"], ends) if "states" in arrays else [None] * count
+        parts = zip(
+            arrays["seeds"],
+            np.split(arrays["observations"], ends),
+            np.split(arrays["actions"], bounds),
+            np.split(arrays["rewards"], bounds),
+            states,
+            arrays["terminated"],
+            strict=True,
+        )
+        episodes = [
+            Episode(int(seed), observations, actions, rewards, None, state, terminated=bool(terminated))
+            for seed, observations, actions, rewards, state, terminated in parts
+        ]
+        return episodes, torch.as_tensor(arrays["generator"])

@@ -1,24 +1,36 @@
 """Pairs of source and target actions that do the same.
 
 *Relabel* asks of recorded steps of one robot which action of the other makes the same step. *Match* plays the source's
-action in the source's simulator, and asks which action of the target reaches the same next state.
+action in the source's simulator, and asks which action of the target reaches the same next state; where the bodies
+differ, the source starts from the state that corresponds to the target's, and what is the same is the task part.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from generative_policies.data import ActionPairDataset, TransitionDataset
-from generative_policies.envs import ExactDynamics, ExactInverseDynamics, set_state
+from generative_policies.envs import (
+    ExactDynamics,
+    ExactInverseDynamics,
+    PlanarArmEnv,
+    corresponding_state,
+    set_state,
+)
+from generative_policies.envs.exact_dynamics import STATE
 from generative_policies.inverse_dynamics import InverseDynamics
 from generative_policies.rollouts.episodes import Episode
 
 Floats = NDArray[np.float64]
 SOLVED_AT_ONCE = 256
+# Fingers of corresponding states are apart by rounding errors, below 1e-9, or by ten micrometres and more: where the
+# arm does not reach, and where a joint of the other is pressed a little beyond its limit.
+REACHED, SAME_VELOCITY = 1e-6, 1e-6  # [m], [m/s]
 
 
 class Steps(NamedTuple):
@@ -26,7 +38,7 @@ class Steps(NamedTuple):
 
     Attributes:
         obs: ``(rows, obs_dim)``.
-        next_obs: ``(rows, obs_dim)``.
+        next_obs: ``(rows, next_obs_dim)``: like ``obs``, or its leading part where no more is asked for.
         actions: ``(rows, action_dim)``, of whoever made them; where a search may start.
         states: ``(rows, state_size)``, physics states, where they are known.
         next_states: ``(rows, state_size)``.
@@ -39,30 +51,59 @@ class Steps(NamedTuple):
     next_states: Floats | None
 
 
+class Matched(NamedTuple):
+    """Steps of the source on its own body, as the target is asked to make them.
+
+    Attributes:
+        steps: ``obs`` is what the target observes, ``next_obs`` ``(rows, task_dim)`` the task part that the source
+            reaches, ``actions`` the source's and ``states`` the target's. Which state the target's body should come to
+            is left open: ``next_states`` is ``None``.
+        reachable: ``(rows,)``, whether the source can be in the corresponding state. Elsewhere it started from as near
+            as it gets, and the row is not to be learned from.
+    """
+
+    steps: Steps
+    reachable: NDArray[np.bool_]
+
+
 AskAction = Callable[[Steps], NDArray[Any]]
 """Which actions ``(rows, action_dim)`` make these steps."""
 
 
-def relabel(target_data: TransitionDataset, source_inverse_dynamics: InverseDynamics) -> ActionPairDataset:
+def relabel(
+    target_data: TransitionDataset, source_inverse_dynamics: InverseDynamics, source_observation: int | None = None
+) -> ActionPairDataset:
     """Ask of each target transition which source action makes the same step at home.
 
-    Needs a common observation space and no target simulator.
+    Needs a common observation space, or a common leading part of it, and no target simulator.
 
     Args:
         target_data: Transitions of the target robot.
         source_inverse_dynamics: Inverse dynamics of the source robot.
+        source_observation: How many leading entries of the target's observation the source's inverse dynamics sees,
+            such as an arm's ``task_dim``; all of them by default.
 
     Returns:
-        One pair a transition. A source action may lie outside the source's bounds where the target did what the
-        source cannot.
+        One pair a transition, with the target's whole observation. A source action may lie outside the source's bounds
+        where the target did what the source cannot.
 
     Raises:
-        ValueError: If the observations have another width than the inverse dynamics.
+        ValueError: If the observations, or their leading part, have another width than the inverse dynamics.
     """
+    obs, next_obs = target_data.obs, target_data.next_obs
+    if source_observation is not None:
+        model, widths = source_inverse_dynamics, (obs.shape[1], next_obs.shape[1])
+        if source_observation != model.obs_dim or model.obs_dim > widths[0] or model.next_obs_dim > widths[1]:
+            raise ValueError(
+                f"source_observation must be the {model.obs_dim} entries that the source's inverse dynamics sees, "
+                f"before and {model.next_obs_dim} after, among the target's {widths[0]} and {widths[1]}; "
+                f"got {source_observation}"
+            )
+        obs, next_obs = obs[:, : model.obs_dim], next_obs[:, : model.next_obs_dim]
     return ActionPairDataset(
         episodes=target_data.episodes,
         obs=target_data.obs,
-        source_actions=source_inverse_dynamics.predict(target_data.obs, target_data.next_obs),
+        source_actions=source_inverse_dynamics.predict(obs, next_obs),
         target_actions=target_data.actions,
     )
 
@@ -105,6 +146,49 @@ def played_at_home(
         reached.append(np.array(source_env.step(clipped)[0]))
         next_states.append(dynamics.step(state, clipped))
     return steps._replace(next_obs=np.stack(reached), actions=source_actions, next_states=np.stack(next_states))
+
+
+def played_on_another_body(
+    episodes: Sequence[Episode],
+    source_actions: NDArray[Any],
+    source_env: gymnasium.Env[Any, Any],
+    target_env: gymnasium.Env[Any, Any],
+) -> Matched:
+    """Return where source actions lead an arm of another number of links, from states that mean the same.
+
+    Each step starts where the source's finger is in the place of the target's, with its velocity, the objects and the
+    goal where they are; along an episode the source's angles stay near to those of the step before.
+
+    Args:
+        episodes: Of the target, with physics states.
+        source_actions: ``(rows, source_action_dim)``, one a step, end to end; played inside the source's bounds.
+        source_env: A planar arm, with or without proprioception.
+        target_env: The planar arm that the episodes are of, in the same task.
+
+    Raises:
+        TypeError: If one is no planar arm.
+        ValueError: If the tasks differ, states are missing or of another size, or actions have another shape.
+    """
+    source, target = _arm("source_env", source_env), _arm("target_env", target_env)
+    if type(source) is not type(target):
+        raise ValueError(f"both arms must have one task, got {type(source).__name__} and {type(target).__name__}")
+    dynamics, steps = ExactDynamics(source_env), steps_of(episodes)
+    states = _states_before(steps, ExactDynamics(target_env))
+    if source_actions.shape != (expected := (len(states), len(dynamics.low))):
+        raise ValueError(f"source_actions must have shape {expected}, one a step, got {source_actions.shape}")
+    clipped = np.clip(source_actions, dynamics.low, dynamics.high).astype(np.float32)
+    starts = set(np.cumsum([0] + [len(episode.actions) for episode in episodes]).tolist())
+    data, near = mujoco.MjData(dynamics.model), None
+    reached, reachable = [], []
+    for row, state in enumerate(tqdm(states, desc="play on another body", unit="step")):
+        found = corresponding_state(source, target, state, None if row in starts else near)
+        mujoco.mj_setState(dynamics.model, data, found.state, STATE)
+        near = np.array(data.qpos[: source.arm.num_joints])
+        dynamics.advance(data, found.state, clipped[row])
+        reached.append(source.task_observation(data.qpos, data.qvel, data.mocap_pos[0, :2]))
+        reachable.append(found.position_gap < REACHED and found.velocity_gap < SAME_VELOCITY)
+    matched = steps._replace(next_obs=np.stack(reached), actions=source_actions, next_states=None)
+    return Matched(matched, np.array(reachable))
 
 
 def ask_learned(inverse_dynamics: InverseDynamics) -> AskAction:
@@ -166,12 +250,55 @@ def cycle_error(
     return float(np.median([dynamics.cycle_error(states[k], clipped[k][None], next_states[k])[0] for k in rows]))
 
 
+def task_cycle_error(env: gymnasium.Env[Any, Any], steps: Steps, labels: NDArray[Any]) -> Floats:
+    """Return |f(s, a) - s'| / |s' - s| of the task part of each step, ``(rows,)``.
+
+    For steps that were made on another body. Entries are metres and metres per second as they are, so that the
+    velocities, which an action changes first, count most.
+
+    Args:
+        env: The planar arm whose actions the labels are.
+        steps: With its physics states before each step, and the task part after it as the first of ``next_obs``.
+        labels: ``(rows, action_dim)``, clipped to its bounds.
+
+    Raises:
+        TypeError: If it is no planar arm.
+        ValueError: If states are missing or of another size.
+    """
+    arm, dynamics = _arm("env", env), ExactDynamics(env)
+    data = mujoco.MjData(dynamics.model)
+    reached = []
+    for state, action in zip(
+        _states_before(steps, dynamics), np.clip(labels, dynamics.low, dynamics.high), strict=True
+    ):
+        dynamics.advance(data, state, action)
+        reached.append(arm.task_observation(data.qpos, data.qvel, data.mocap_pos[0, :2]))
+    wanted = steps.next_obs[:, : arm.task_dim]
+    missed = np.linalg.norm(np.stack(reached) - wanted, axis=1)
+    errors: Floats = missed / np.maximum(np.linalg.norm(wanted - steps.obs[:, : arm.task_dim], axis=1), 1e-9)
+    return errors
+
+
+def _arm(name: str, env: gymnasium.Env[Any, Any]) -> PlanarArmEnv:
+    arm = env.unwrapped
+    if not isinstance(arm, PlanarArmEnv):
+        raise TypeError(f"{name} must be a planar arm, whose states correspond to another arm's; got {arm!r}")
+    return arm
+
+
 def _states(steps: Steps, dynamics: ExactDynamics) -> tuple[Floats, Floats]:
-    if steps.states is None or steps.next_states is None:
-        raise ValueError("the episodes have no physics states, which exact methods need: collect them with states")
+    before = _states_before(steps, dynamics)
+    if steps.next_states is None:
+        raise ValueError("the steps have no physics states after them, which exact methods need: ask a learned model")
+    return before, steps.next_states
+
+
+def _states_before(steps: Steps, dynamics: ExactDynamics) -> Floats:
+    if steps.states is None:
+        raise ValueError("the episodes have no physics states, which simulators need: collect them with states")
     if steps.states.shape[1] != dynamics.state_size:
         raise ValueError(
             f"the episodes' physics states have {steps.states.shape[1]} entries, the simulator's "
             f"{dynamics.state_size}: is it another robot?"
         )
-    return steps.states, steps.next_states
+    return steps.states

@@ -2,15 +2,18 @@
 
 import pickle
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
 
 from generative_policies.checkpoints import CheckpointError
 from generative_policies.policies import EpisodicPolicy
@@ -37,6 +40,11 @@ class ObservationStatistics:
         """Normalise observations ``(batch, obs_dim)``."""
         return np.clip((observations - self.mean) / self.std, -self.clip, self.clip).astype(np.float32)
 
+    def normalize(self, observations: Tensor) -> Tensor:
+        """Normalise observations ``(batch, obs_dim)`` as a call does, differentiable."""
+        mean, std = (torch.as_tensor(values, device=observations.device) for values in (self.mean, self.std))
+        return ((observations - mean) / std).clamp(-self.clip, self.clip).float()
+
 
 @dataclass(frozen=True)
 class SourcePolicy:
@@ -61,6 +69,10 @@ class SourcePolicy:
             return act(statistics(observations), contexts)
 
         return act_normalized  # type: ignore[return-value]  # a list is a sequence
+
+    def observe(self) -> Callable[[Tensor], Tensor] | None:
+        """Return the ``observe`` of ``policies.source_actions``; ``None`` where observations come as they are."""
+        return None if self.statistics is None else self.statistics.normalize
 
 
 def load_source(path: str | Path, vecnormalize: Path | None = None) -> SourcePolicy:

@@ -19,7 +19,8 @@ class MlpActionTranslator(ActionTranslator):
     Args:
         action_dim: Width of the target action.
         obs_dim: Width of the observation, the target's.
-        net_arch: Hidden widths.
+        net_arch: Hidden widths; ``()`` for a linear correction, which few data suffice for, see
+            ``training.fit_ridge``.
         source_action_dim: Width of the source action; ``action_dim`` by default.
         encoder: Maps the observation to ``obs_dim`` features, see ``ActionTranslator``.
 

@@ -7,15 +7,15 @@ import numpy as np
 MAX_LAYERS = 1_000
 
 
-def check_net_arch(net_arch: Sequence[int]) -> tuple[int, ...]:
+def check_net_arch(net_arch: Sequence[int], minimum: int = 1) -> tuple[int, ...]:
     """Return hidden widths as a tuple.
 
     Raises:
         ValueError: If there are none, too many, or one of them is not a positive integer.
     """
     widths = tuple(net_arch)
-    if not 1 <= len(widths) <= MAX_LAYERS:
-        raise ValueError(f"net_arch must hold 1 to {MAX_LAYERS} widths, got {len(widths)}")
+    if not minimum <= len(widths) <= MAX_LAYERS:
+        raise ValueError(f"net_arch must hold {minimum} to {MAX_LAYERS} widths, got {len(widths)}")
     return tuple(check_dim("a width in net_arch", width) for width in widths)
 
 

@@ -14,7 +14,7 @@ class Mlp(nn.Sequential):
     Args:
         input_dim: Width of the input.
         output_dim: Width of the output.
-        net_arch: Hidden widths, SB3's word for them.
+        net_arch: Hidden widths, SB3's word for them; none for a linear map.
         zero_output: Start with a last layer of zeros, for residual parametrisations.
 
     Example:
@@ -24,7 +24,7 @@ class Mlp(nn.Sequential):
     """
 
     def __init__(self, input_dim: int, output_dim: int, net_arch: Sequence[int], *, zero_output: bool = False) -> None:
-        widths = (input_dim, *check_net_arch(net_arch))
+        widths = (input_dim, *check_net_arch(net_arch, minimum=0))
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.SiLU()]

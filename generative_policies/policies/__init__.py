@@ -5,6 +5,7 @@ from generative_policies.policies.checkpoints import load_policy, save_policy
 from generative_policies.policies.chunk_policy import ChunkPolicy
 from generative_policies.policies.cloned_policies import ClonedPolicy, FlowPolicy, MlpPolicy, encoder_for
 from generative_policies.policies.episodic_policy import EpisodicPolicy
+from generative_policies.policies.frozen_source import source_actions, source_values
 from generative_policies.policies.inverse_dynamics_policy import InverseDynamicsPolicy
 from generative_policies.policies.observation_map import ObservationMap
 from generative_policies.policies.planner import FlowPlanner
@@ -28,4 +29,6 @@ __all__ = [
     "encoder_for",
     "load_policy",
     "save_policy",
+    "source_actions",
+    "source_values",
 ]

@@ -2,7 +2,21 @@
 
 from generative_policies.training.ema import ExponentialMovingAverage
 from generative_policies.training.fit import FitResult, Trainable, fit
+from generative_policies.training.guidance import GuidanceSettings, SourceActions, Value, guide
 from generative_policies.training.initialization import initial_weights
+from generative_policies.training.ridge import fit_ridge
 from generative_policies.training.settings import FitSettings
 
-__all__ = ["ExponentialMovingAverage", "FitResult", "FitSettings", "Trainable", "fit", "initial_weights"]
+__all__ = [
+    "ExponentialMovingAverage",
+    "FitResult",
+    "FitSettings",
+    "GuidanceSettings",
+    "SourceActions",
+    "Trainable",
+    "Value",
+    "fit",
+    "fit_ridge",
+    "guide",
+    "initial_weights",
+]

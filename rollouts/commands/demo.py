@@ -20,7 +20,7 @@ from generative_policies.checkpoints import save
 from generative_policies.envs import PUSHER_P1, DynamicsShift, make_env
 from generative_policies.envs.rendering import RenderingUnavailableError
 from generative_policies.inverse_dynamics import MlpInverseDynamics
-from generative_policies.rollouts.aggregation import Rounds, aggregate
+from generative_policies.rollouts.aggregation import Rounds, aggregate, matching
 from generative_policies.rollouts.episodes import Act, run_episodes, source_act, transitions
 from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, format_table, report_arms
 from generative_policies.rollouts.experts import load_expert
@@ -170,13 +170,16 @@ def train_translator(
 ) -> ActionTranslator:
     """Collect with the current translator, relabel and retrain, round by round; the first collects untranslated."""
     generator = torch.Generator().manual_seed(settings.seed)
-    return aggregate(
+    learn = matching(
         lambda: TRANSLATORS[name](inverse_dynamics.action_dim, inverse_dynamics.obs_dim, [settings.hidden_width] * 2),
+        lambda episodes: relabel(transitions(episodes), inverse_dynamics),
+        FitSettings(num_updates=settings.translator_updates),
+    )
+    return aggregate(
+        learn,
         source,
         lambda: make_env(ENV, SHIFT),
-        lambda data: relabel(data, inverse_dynamics),
         Rounds(settings.rounds, settings.episodes_per_round),
-        FitSettings(num_updates=settings.translator_updates),
         first_seed=settings.first_training_seed + 500,
         rng=np.random.default_rng([settings.seed, 1]),
         generator=generator,

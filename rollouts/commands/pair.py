@@ -15,7 +15,7 @@ from generative_policies.data import ActionPairDataset, episode_generator
 from generative_policies.envs import check_control_periods
 from generative_policies.envs.dynamics_shift import dynamics_shift
 from generative_policies.inverse_dynamics import InverseDynamics, MlpInverseDynamics
-from generative_policies.rollouts.aggregation import learn
+from generative_policies.rollouts.aggregation import learn_model
 from generative_policies.rollouts.episodes import Episode, EpisodeContext, transitions
 from generative_policies.rollouts.minari_datasets import (
     DatasetError,
@@ -218,7 +218,7 @@ def asker(settings: PairSettings, robot: Robot | None, obs_dim: int) -> AskActio
                 f"both datasets must observe the same, got {obs_dim} entries in {settings.data} and "
                 f"{data.obs.shape[1]} in {settings.other_data}"
             )
-        model = learn(
+        model = learn_model(
             lambda: MlpInverseDynamics(data.actions.shape[1], obs_dim, [settings.hidden_width] * 2),
             data,
             settings.updates,

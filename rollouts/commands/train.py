@@ -14,7 +14,7 @@ from torch import nn
 from generative_policies.checkpoints import load, save
 from generative_policies.data import ActionPairDataset, TransitionDataset
 from generative_policies.inverse_dynamics import FlowInverseDynamics, InverseDynamics, MlpInverseDynamics
-from generative_policies.rollouts.aggregation import Rounds, aggregate
+from generative_policies.rollouts.aggregation import Rounds, aggregate, matching
 from generative_policies.rollouts.arms import TRANSLATORS
 from generative_policies.rollouts.commands.pair import read_pairs
 from generative_policies.rollouts.episodes import transitions
@@ -181,17 +181,20 @@ def _in_rounds(
             f"rounds send the source's actions to the target as they are at first, but the source's have width "
             f"{inverse_dynamics.action_dim}, the target's {robot.make().action_space.shape}"
         )
-    return aggregate(
+    learn = matching(
         lambda: kind(inverse_dynamics.action_dim, inverse_dynamics.obs_dim, widths),
+        lambda episodes: relabel(transitions(episodes), inverse_dynamics),
+        FitSettings(num_updates=settings.updates),
+        pairs,
+    )
+    return aggregate(
+        learn,
         load_source(settings.policy, settings.vecnormalize).act(),
         robot.make,
-        lambda data: relabel(data, inverse_dynamics),
         Rounds(settings.rounds, settings.episodes_per_round),
-        FitSettings(num_updates=settings.updates),
         first_seed=1_500 + 1_000 * settings.seed,
         rng=np.random.default_rng([settings.seed, 1]),
         generator=generator,
-        pairs=pairs,
         folder=partial,
         name=settings.model,
     ).translator

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from stable_baselines3 import A2C, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from generative_policies.checkpoints import CheckpointError
-from generative_policies.policies import BehaviorCloning, save_policy
+from generative_policies.policies import BehaviorCloning, save_policy, source_actions
 from generative_policies.rollouts.source_policies import load_source, load_statistics
 
 OBSERVATIONS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
@@ -51,6 +52,27 @@ def test_statistics_that_a_policy_was_trained_with(tmp_path: Path) -> None:
     rewards_alone = VecNormalize(make_vec_env("Pendulum-v1"), norm_obs=False)
     rewards_alone.save(str(tmp_path / "rewards.pkl"))
     assert load_statistics(tmp_path / "rewards.pkl") is None
+
+
+def test_statistics_are_the_same_on_tensors(tmp_path: Path) -> None:
+    venv = VecNormalize(make_vec_env("Pendulum-v1", n_envs=2, seed=0), clip_obs=2.0)
+    model = PPO("MlpPolicy", venv, n_steps=16, batch_size=16, seed=0, device="cpu").learn(64)
+    model.save(tmp_path / "model.zip")
+    venv.save(str(tmp_path / "vecnormalize.pkl"))
+    source = load_source(tmp_path / "model.zip", tmp_path / "vecnormalize.pkl")
+    observe, statistics = source.observe(), source.statistics
+    assert observe is not None and statistics is not None
+    observations = torch.as_tensor(5 * OBSERVATIONS).requires_grad_()
+    seen = observe(observations)
+    expected = statistics(5 * OBSERVATIONS)
+    assert seen.dtype == torch.float32 and np.array_equal(seen.detach(), expected)
+    inside = np.abs(expected) < 2
+    assert inside.any() and not inside.all()
+    (gradient,) = torch.autograd.grad(seen.sum(), observations)
+    np.testing.assert_allclose(gradient, np.where(inside, 1 / statistics.std, 0), rtol=1e-5)
+    actions = source_actions(source.policy, observe)(observations)
+    np.testing.assert_allclose(actions.detach(), source.act()(5 * OBSERVATIONS, []), atol=1e-6)
+    assert load_source(tmp_path / "model.zip").observe() is None
 
 
 def test_shipped_experts_and_saved_folders(tmp_path: Path) -> None:

@@ -1,0 +1,205 @@
+"""Training a translator through a learned model of the target: multi-step matching, and the source's value.
+
+Paired actions say which target action makes the source's next step. Where motors are too weak for that step, the best
+of the target's steps is another one, which only its consequences tell: some steps later, or by the value that the
+source's critic gives to where they lead. Neither needs the target's reward.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import trange
+
+from generative_policies.action_translation import ActionTranslator
+from generative_policies.forward_dynamics import MlpForwardDynamics
+from generative_policies.models.arrays import standard_normal
+from generative_policies.models.dimensions import check_dim
+from generative_policies.training.fit import Log
+
+SourceActions = Callable[[Tensor], Tensor]
+"""The source policy's actions ``(batch, source_action_dim)`` for observations ``(batch, obs_dim)``, differentiable."""
+
+Value = Callable[[Tensor], Tensor]
+"""The source's value ``(batch,)`` of observations ``(batch, obs_dim)``, differentiable."""
+
+
+@dataclass(frozen=True)
+class GuidanceSettings:
+    """Settings of ``guide``.
+
+    Attributes:
+        num_updates: Gradient steps.
+        batch_size: Rows a step.
+        learning_rate: Adam's at the start, which falls as a cosine to 0.
+        max_grad_norm: Limit of the gradient's norm.
+        horizon: Steps of the models that are compared, k.
+        discount: Of the value, a step.
+        matching_weight: Of the distance to the source's observations, beside a value in units of half its interquartile
+            range.
+        correction_weight: Of the squared correction of the source action, where both robots have as many motors.
+        bound_weight: Of what of an action lies outside of the target's bounds, squared, both in units of half the
+            action range.
+        hinge: Whether the value counts as far as it falls short of what the source would reach, so that nothing is
+            gained by doing better than the source.
+        pessimism: Standard deviations over the model's members by which a value counts less.
+
+    Raises:
+        ValueError: If a setting is outside its range; the message names it.
+    """
+
+    num_updates: int = 2_500
+    batch_size: int = 256
+    learning_rate: float = 7e-4
+    max_grad_norm: float = 10.0
+    horizon: int = 1
+    discount: float = 0.99
+    matching_weight: float = 0.025
+    correction_weight: float = 2.5e-4
+    bound_weight: float = 2.5
+    hinge: bool = False
+    pessimism: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("num_updates", "batch_size", "horizon"):
+            check_dim(name, getattr(self, name))
+        for name in ("learning_rate", "max_grad_norm", "matching_weight", "correction_weight", "bound_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+        if not 0 < self.discount <= 1 or not 0 <= self.pessimism < math.inf:
+            raise ValueError(
+                f"discount must lie in (0, 1] and pessimism must not be negative, got {self.discount} and "
+                f"{self.pessimism}"
+            )
+
+
+def guide(
+    translator: ActionTranslator,
+    obs: Tensor,
+    target_model: MlpForwardDynamics,
+    source_model: MlpForwardDynamics,
+    source_actions: SourceActions,
+    bounds: tuple[Tensor, Tensor],
+    settings: GuidanceSettings = GuidanceSettings(),  # frozen
+    *,
+    value: Value | None = None,
+    generator: torch.Generator,
+    log: Log | None = None,
+    progress: bool | str = False,
+) -> None:
+    """Train a translator in place, on observations that the target visits.
+
+    From each of them the target's model follows the translated policy, the source's model the policy as it is at home,
+    for ``horizon`` steps. The loss is the smooth distance between the two, in units of the source's one-step changes;
+    with a value, minus the value of where the target comes as well. The target's reward is never asked for.
+
+    With a value, a translator may do better than the source: then that is policy improvement, not translation, and the
+    same training on the unshifted source says how much of a gain it is.
+
+    Args:
+        translator: Fitted normalisers are kept; flow translators are trained through their own steps.
+        obs: ``(rows, obs_dim)``, of the target.
+        target_model: Fitted on the target; it is not changed.
+        source_model: Fitted at home; it is not changed.
+        source_actions: The source policy, see ``SourceActions``.
+        bounds: Least and largest target actions, ``(action_dim,)`` each.
+        settings: Sizes and weights.
+        value: The source's value; ``None`` matches alone.
+        generator: Source of batches and noise.
+        log: Called with the update and its figures, ten times.
+        progress: Show a progress bar, under a name where a string is given.
+
+    Raises:
+        ValueError: If a shape is wrong, or the loss becomes NaN or infinite.
+    """
+    low, high = bounds
+    half_range = (high - low) / 2
+    if obs.ndim != 2 or len(obs) == 0 or low.shape != high.shape or low.shape != (translator.action_dim,):
+        raise ValueError(
+            f"obs must have shape (rows, obs_dim), at least one row, and bounds ({translator.action_dim},) each; got "
+            f"{tuple(obs.shape)}, {tuple(low.shape)} and {tuple(high.shape)}"
+        )
+    parameters = list(translator.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.num_updates)
+    step_size = source_model.change_normalizer.std
+    same_width = translator.action_dim == translator.source_action_dim
+    value_scale = 1.0 if value is None else _spread(value, obs, generator)
+    was_training = translator.training
+    translator.train()
+    interval = max(1, settings.num_updates // 10)
+    description = progress if isinstance(progress, str) else "guide"
+    with _frozen(target_model), _frozen(source_model):
+        for update in trange(settings.num_updates, desc=description, disable=progress is False, mininterval=0.5):
+            x = obs[torch.randint(len(obs), (settings.batch_size,), generator=generator)]
+            x_source = x
+            matching, gain, size, outside = (torch.zeros(()) for _ in range(4))
+            for k in range(settings.horizon):
+                asked = source_actions(x)
+                noise = None
+                if translator.noise_dim:
+                    noise = standard_normal((len(x), translator.noise_dim), x, generator)
+                answer = translator.translate(x, asked, noise=noise)
+                action = torch.minimum(torch.maximum(answer, low), high)
+                reached = target_model.next_states(x, action)  # (members, B, O)
+                with torch.no_grad():  # the source's way does not depend on the translator
+                    x_source = source_model.next_state(x_source, asked if k == 0 else source_actions(x_source))
+                x = reached.mean(dim=0)
+                distance = (x - x_source) / step_size
+                matching = matching + nn.functional.smooth_l1_loss(distance, torch.zeros_like(distance))
+                outside = outside + ((answer - action) / half_range).square().sum(dim=1).mean()
+                if same_width:
+                    size = size + ((answer - asked) / half_range).square().sum(dim=1).mean()
+                if value is not None:
+                    there = torch.stack([value(member) for member in reached]) / value_scale  # (members, B)
+                    worth = there.mean(dim=0)
+                    if settings.pessimism:
+                        worth = worth - settings.pessimism * there.std(dim=0)
+                    if settings.hinge:
+                        with torch.no_grad():
+                            at_home = value(x_source) / value_scale
+                        worth = -torch.relu(at_home - worth)
+                    gain = gain + settings.discount ** (k + 1) * worth.mean()
+            weight = 1.0 if value is None else settings.matching_weight
+            loss = weight * matching - gain
+            loss = loss + settings.correction_weight * size + settings.bound_weight * outside
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            if (update + 1) % interval == 0 or update + 1 == settings.num_updates:
+                figures = {"guide/loss": loss.item(), "guide/matching": matching.item(), "guide/value": gain.item()}
+                if not math.isfinite(figures["guide/loss"]):
+                    raise ValueError(f"the loss became {figures['guide/loss']} by update {update + 1}")
+                if log is not None:
+                    log(update + 1, figures)
+    translator.train(was_training)
+
+
+@torch.no_grad()
+def _spread(value: Value, obs: Tensor, generator: torch.Generator) -> float:
+    """The spread of the value over the observations, so that weights do not depend on the reward's units.
+
+    Half of the distance between its quartiles: where an episode goes wrong, values lie far off.
+    """
+    worths = value(obs[torch.randint(len(obs), (4_096,), generator=generator)])
+    low, high = worths.quantile(torch.tensor([0.25, 0.75]))
+    return max(float(high - low) / 2, 1e-6)
+
+
+class _frozen:  # noqa: N801  # used as a function, like torch.no_grad
+    """Keep a model's parameters out of the gradient, which still flows through to its inputs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def __enter__(self) -> None:
+        for parameter in self._trained:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *exception: object) -> None:
+        for parameter in self._trained:
+            parameter.requires_grad_(True)

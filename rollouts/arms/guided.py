@@ -1,0 +1,107 @@
+"""Arms through a learned model of the target: multi-step matching, and the value of the source's critic."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from generative_policies.action_translation import ActionTranslator
+from generative_policies.forward_dynamics import MlpForwardDynamics
+from generative_policies.policies import source_actions, source_values
+from generative_policies.rollouts.aggregation import Learn
+from generative_policies.rollouts.arms.matching import TRANSLATORS, in_rounds
+from generative_policies.rollouts.arms.task import Study, Trained
+from generative_policies.rollouts.arms.translated import translated
+from generative_policies.rollouts.episodes import Episode, transitions
+from generative_policies.training import FitSettings, GuidanceSettings, fit, guide, initial_weights
+
+
+def multi_step(study: Study) -> Trained:
+    """Match several steps of the source through both models."""
+    settings = GuidanceSettings(num_updates=study.task.guide_updates, horizon=study.task.matching_steps)
+    return translated(study, in_rounds(study, guided_by(study, "mlp", settings, with_value=False), "multi_step"))
+
+
+def value_guided(name: str, settings: GuidanceSettings, study: Study) -> Trained:
+    """Follow the source's value through the target's model, near to what the source would reach."""
+    settings = replace(settings, num_updates=study.task.guide_updates)
+    return translated(study, in_rounds(study, guided_by(study, name, settings, with_value=True), study.task.arm))
+
+
+def no_shift(name: str, settings: GuidanceSettings, study: Study) -> Trained:
+    """Do the same on the source itself: what of a value-guided gain is no translation but a better policy."""
+    at_home = Study(replace(study.task, target=study.task.source), study.folder, study.num_envs)
+    return value_guided(name, settings, at_home)
+
+
+def guided_by(study: Study, name: str, settings: GuidanceSettings, with_value: bool) -> Learn:
+    """Learn by ``guide``; each round tunes the source's model to the target, and goes on with the last translator."""
+    if study.other_body or study.source_action_dim != study.action_dim:
+        raise ValueError("models of both robots are followed on one observation: bodies and motors must be the same")
+    policy = study.policy
+    source_model = study.source_model
+    statistics = study.home_statistics
+    act = source_actions(policy.policy, policy.observe())
+    value = source_values(policy.policy, policy.observe()) if with_value else None
+    low, high = (torch.as_tensor(bound) for bound in study.target_bounds)
+
+    def learn(
+        episodes: Sequence[Episode],
+        previous: ActionTranslator | None,
+        *,
+        generator: torch.Generator,
+        state: Path | None,
+        progress: bool | str,
+    ) -> ActionTranslator:
+        data = transitions(episodes)
+        target_model: MlpForwardDynamics = copy.deepcopy(source_model)
+        fit(
+            target_model,
+            data,
+            FitSettings(num_updates=study.task.model_updates, validation_fraction=0.0),
+            generator=generator,
+            progress=progress,
+            refit_normalizers=False,
+        )
+        translator = previous
+        if translator is None:
+            with initial_weights(generator):
+                translator = TRANSLATORS[name](study.action_dim, study.obs_dim, study.widths)
+            translator.fit_normalizers(*statistics)
+        guide(
+            translator,
+            torch.as_tensor(data.obs.astype(np.float32)),
+            target_model,
+            source_model,
+            act,
+            (low, high),
+            settings,
+            value=value,
+            generator=generator,
+            progress=progress,
+        )
+        return translator
+
+    return learn
+
+
+# What value guidance is tried with: the weights of the recipe, and variants that stay nearer to the source.
+HINGE = GuidanceSettings(hinge=True)
+PESSIMISTIC = GuidanceSettings(pessimism=1.0)
+"""Values count less where the members of the model disagree."""
+
+VALUE_GUIDED: dict[str, Any] = {
+    "value_guided": partial(value_guided, "mlp", GuidanceSettings()),
+    "value_guided_no_shift": partial(no_shift, "mlp", GuidanceSettings()),
+    "value_guided_hinge": partial(value_guided, "mlp", HINGE),
+    "value_guided_hinge_no_shift": partial(no_shift, "mlp", HINGE),
+    "value_guided_pessimistic": partial(value_guided, "mlp", PESSIMISTIC),
+    **{
+        f"value_guided_{name}": partial(value_guided, name, GuidanceSettings()) for name in TRANSLATORS if name != "mlp"
+    },
+}

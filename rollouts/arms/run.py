@@ -1,0 +1,98 @@
+"""Running an arm: train it where it learns, evaluate it on the test seeds."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from generative_policies.checkpoints import load
+from generative_policies.rollouts.aggregation import share_outside
+from generative_policies.rollouts.arms import guided, identified, matching, references, reinforcement
+from generative_policies.rollouts.arms.matching import TRANSLATORS
+from generative_policies.rollouts.arms.task import ArmTask, Study, Trained
+from generative_policies.rollouts.arms.translated import translated_env
+from generative_policies.rollouts.episodes import Act, Episode, MakeEnv, run_episodes
+from generative_policies.rollouts.provenance import versions
+
+UNTRAINED = ("random", "source", "untranslated", "exact")
+ARMS: dict[str, Callable[[Study], Trained]] = {
+    "random": references.random,
+    "source": references.source,
+    "untranslated": references.untranslated,
+    "exact": references.exact,
+    "linear": matching.linear,
+    **{name: partial(matching.matched, name) for name in TRANSLATORS},
+    "composed": matching.composed,
+    "composed_simulator": matching.composed_simulator,
+    "multi_step": guided.multi_step,
+    "identified": identified.identified,
+    **guided.VALUE_GUIDED,
+    "behavior_cloning": matching.behavior_cloning,
+    "identified_ppo": identified.identified_ppo,
+    "residual_sac": reinforcement.residual_sac,
+    "residual_sac_untranslated": reinforcement.residual_sac_untranslated,
+    "sac_from_scratch": reinforcement.sac_from_scratch,
+}
+"""Each arm by its name, in the order of tables."""
+
+MATCHING_ARMS = (*UNTRAINED, "linear", *TRANSLATORS, "behavior_cloning")
+"""Those that need neither reward nor critic nor a simulator of the target, beside the references."""
+
+
+def run_arm(task: ArmTask, models: str, num_envs: int) -> dict[str, Any]:
+    """Train an arm where it learns, evaluate it on the test seeds, and return its figures for JSON.
+
+    Args:
+        task: The arm.
+        models: Folder of trained models and finished rounds; models of the source that stand there are used.
+        num_envs: Envs in step; the result does not depend on it.
+
+    Raises:
+        ValueError: If there is no such arm.
+    """
+    if task.arm not in ARMS:
+        raise ValueError(f"arm must be one of {', '.join(ARMS)}; got {task.arm!r}")
+    torch.set_num_threads(1)
+    trained = ARMS[task.arm](Study(task, Path(models), num_envs))
+    seeds = range(task.first_seed, task.first_seed + task.episodes)
+    episodes = run_episodes(trained.make, trained.act, seeds, num_envs=num_envs)
+    details = dict(trained.details)
+    if trained.episodes and task.source_observation is None:
+        seen = np.concatenate([episode.observations[:-1] for episode in episodes])
+        details["outside"] = share_outside(trained.episodes, seen)
+    return {
+        "arm": task.arm,
+        "seed": task.seed,
+        **_figures(episodes),
+        **details,
+        "task": asdict(task),
+        "versions": versions(),
+    }
+
+
+def wrap_for_video(task: ArmTask, models: Path) -> tuple[MakeEnv, Act] | None:
+    """Return a rendering env and the policy in it, for arms that need no training beyond their saved translator."""
+    policy = task.load_source()
+    source = policy.act()
+    if task.arm == "source":
+        return partial(task.source.make, "rgb_array"), source
+    if task.arm == "untranslated":
+        return partial(task.target.make, "rgb_array"), source
+    saved = models / f"{task.arm}-{task.seed}"
+    if saved.is_dir():
+        return partial(translated_env, task, load(saved), policy, "rgb_array"), source
+    return None
+
+
+def _figures(episodes: list[Episode]) -> dict[str, Any]:
+    successes = [episode.success for episode in episodes]
+    return {
+        "reset_seeds": [episode.seed for episode in episodes],
+        "returns": [episode.total_reward for episode in episodes],
+        "lengths": [len(episode.actions) for episode in episodes],
+        "successes": None if None in successes else [bool(success) for success in successes],
+    }
