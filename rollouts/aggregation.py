@@ -206,14 +206,16 @@ def learn_model(
 
     Args:
         build: Makes the untrained model.
-        data: A dataset that ``fit`` takes.
+        data: A dataset that ``fit`` takes. Of a single episode, none is held out.
         updates: Gradient steps.
         generator: Source of weights, batches and the loss's noise.
         progress: As in ``fit``.
     """
     with initial_weights(generator):
         model = build()
-    fit(model, data, FitSettings(num_updates=updates), generator=generator, progress=progress)
+    held_out = FitSettings.validation_fraction if data.num_episodes > 1 else 0.0
+    settings = FitSettings(num_updates=updates, validation_fraction=held_out)
+    fit(model, data, settings, generator=generator, progress=progress)
     return model
 
 

@@ -25,6 +25,7 @@ class ExactTranslationWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gymnasium.Env[Any, Any], source_env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
         check_control_periods(source_env, env)
+        self.action_space = source_env.action_space
         self._source = ExactDynamics(source_env)
         self._target = ExactInverseDynamics(env, num_starts=3)
         if self._source.state_size != self._target.dynamics.state_size:

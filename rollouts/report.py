@@ -22,7 +22,9 @@ REFERENCES = ("random", "source", "untranslated")
 SIGNIFICANT = 0.05
 
 
-def report_target(units: Mapping[str, Sequence[Mapping[str, Any]]], rng: np.random.Generator) -> dict[str, Any]:
+def report_target(
+    units: Mapping[str, Sequence[Mapping[str, Any]]], rng: np.random.Generator, pairs: bool = True
+) -> dict[str, Any]:
     """Return the figures of all arms on one target.
 
     Success is compared where all arms report it, else returns. All training seeds share the reset seeds, so episodes of
@@ -31,6 +33,7 @@ def report_target(units: Mapping[str, Sequence[Mapping[str, Any]]], rng: np.rand
     Args:
         units: The results of each arm, one a training seed, as ``arms.run_arm`` returns them.
         rng: Source of the resamples.
+        pairs: Whether trained arms are compared with each other, which takes time where there are many.
 
     Returns:
         ``"arms"``: figures by name; ``"pairs"``: differences between trained arms; ``"metric"``: what is compared.
@@ -39,13 +42,14 @@ def report_target(units: Mapping[str, Sequence[Mapping[str, Any]]], rng: np.rand
     metric = "successes" if has_success else "returns"
     scores = {arm: _array(runs, metric) for arm, runs in units.items()}
     arms = {arm: _figures(units[arm], scores[arm], has_success, rng) for arm in units}
-    floor, ceiling = scores.get("untranslated"), scores.get("source")
+    # Where the source's actions do not fit the target, random ones are what is there without a translator.
+    floor, ceiling = scores.get("untranslated", scores.get("random")), scores.get("source")
     for arm, figures in arms.items():
         figures |= {"recovered": None, "recovered_interval": None, "recovered_note": None}
         if arm in REFERENCES:
             continue
         if floor is None or ceiling is None:
-            figures["recovered_note"] = "needs the arms source and untranslated"
+            figures["recovered_note"] = "needs the arms source, and untranslated or random"
             continue
         share = recovered_interval(scores[arm], floor[0], ceiling[0], rng)
         figures["recovered"] = share.value
@@ -59,7 +63,7 @@ def report_target(units: Mapping[str, Sequence[Mapping[str, Any]]], rng: np.rand
     return {
         "metric": "success" if has_success else "return",
         "arms": arms,
-        "pairs": _pairs({arm: units[arm] for arm in trained}, metric, rng),
+        "pairs": _pairs({arm: units[arm] for arm in trained}, metric, rng) if pairs else [],
     }
 
 

@@ -112,7 +112,8 @@ def guide(
         progress: Show a progress bar, under a name where a string is given.
 
     Raises:
-        ValueError: If a shape is wrong, or the loss becomes NaN or infinite.
+        ValueError: If a shape is wrong, a pessimistic value gets a model of one member, or the loss becomes NaN or
+            infinite.
     """
     low, high = bounds
     half_range = (high - low) / 2
@@ -121,6 +122,8 @@ def guide(
             f"obs must have shape (rows, obs_dim), at least one row, and bounds ({translator.action_dim},) each; got "
             f"{tuple(obs.shape)}, {tuple(low.shape)} and {tuple(high.shape)}"
         )
+    if settings.pessimism and target_model.members < 2:
+        raise ValueError(f"pessimism needs two members of target_model that may disagree, got {target_model.members}")
     parameters = list(translator.parameters())
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.num_updates)
@@ -153,7 +156,7 @@ def guide(
                 if same_width:
                     size = size + ((answer - asked) / half_range).square().sum(dim=1).mean()
                 if value is not None:
-                    there = torch.stack([value(member) for member in reached]) / value_scale  # (members, B)
+                    there = value(reached.flatten(0, 1)).view(reached.shape[:2]) / value_scale  # (members, B)
                     worth = there.mean(dim=0)
                     if settings.pessimism:
                         worth = worth - settings.pessimism * there.std(dim=0)

@@ -1,7 +1,14 @@
 """The arms of a comparison: how each is trained on a target, and evaluated there."""
 
 from generative_policies.rollouts.arms.matching import TRANSLATORS, train_by_matching, train_linear
-from generative_policies.rollouts.arms.run import ARMS, MATCHING_ARMS, UNTRAINED, run_arm, wrap_for_video
+from generative_policies.rollouts.arms.run import (
+    ARMS,
+    MATCHING_ARMS,
+    UNTRAINED,
+    run_arm,
+    train_and_evaluate,
+    wrap_for_video,
+)
 from generative_policies.rollouts.arms.task import ArmTask, Study, Trained
 
 __all__ = [
@@ -13,6 +20,7 @@ __all__ = [
     "Study",
     "Trained",
     "run_arm",
+    "train_and_evaluate",
     "train_by_matching",
     "train_linear",
     "wrap_for_video",

@@ -35,7 +35,7 @@ def value_guided(name: str, settings: GuidanceSettings, study: Study) -> Trained
 
 def no_shift(name: str, settings: GuidanceSettings, study: Study) -> Trained:
     """Do the same on the source itself: what of a value-guided gain is no translation but a better policy."""
-    at_home = Study(replace(study.task, target=study.task.source), study.folder, study.num_envs)
+    at_home = Study(replace(study.task, target=study.task.source), study.folder, study.num_envs, study.source_models)
     return value_guided(name, settings, at_home)
 
 

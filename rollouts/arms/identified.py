@@ -29,7 +29,7 @@ def identified(study: Study) -> Trained:
     task = replace(
         study.task, target=simulated, rounds=rounds.count, episodes_per_round=rounds.episodes, noise=rounds.noise
     )
-    found = train_by_matching(Study(task, study.folder, study.num_envs), "mlp")
+    found = train_by_matching(Study(task, study.folder, study.num_envs, study.source_models), "mlp")
     trained = translated(study, found)
     make = partial(translated_env, study.task, found.translator, study.policy)
     return trained._replace(make=make, details=trained.details | details, episodes=episodes)
@@ -43,7 +43,8 @@ def identified_ppo(study: Study) -> Trained:
     """
     policy = study.policy.policy
     if not isinstance(policy, ActorCriticPolicy) or study.policy.statistics is not None:
-        raise TypeError(f"PPO can go on with a policy of its own alone, got {type(policy).__name__}")
+        normalised = "" if study.policy.statistics is None else " with VecNormalize statistics"
+        raise TypeError(f"PPO can go on with a policy of its own alone, got {type(policy).__name__}{normalised}")
     simulated, episodes, details = identify(study)
     model = PPO(
         "MlpPolicy",
@@ -61,8 +62,18 @@ def identified_ppo(study: Study) -> Trained:
 
 
 def identify(study: Study) -> tuple[Robot, list[Episode], dict[str, Any]]:
-    """Collect on the target with the source policy as it is, and return the simulator that explains the steps best."""
+    """Collect on the target with the source policy as it is, and return the simulator that explains the steps best.
+
+    Raises:
+        ValueError: If bodies or motors differ, or the source is shifted itself.
+    """
     task = study.task
+    wirings = [(robot.motors, robot.motor_signs) for robot in (task.source, task.target)]
+    if study.other_body or task.source.shift is not None or wirings[0] != wirings[1]:
+        raise ValueError(
+            f"what is identified is a shift of the source as it comes, on a body and motors that are the same; got "
+            f"{task.source} and {task.target}"
+        )
     rounds, count = study.rounds, study.rounds.count * study.rounds.episodes
     episodes = run_episodes(
         task.target.make,

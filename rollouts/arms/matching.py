@@ -95,7 +95,13 @@ def train_by_matching(study: Study, name: str) -> Aggregated:
 
 
 def train_linear(study: Study) -> Aggregated:
-    """Solve for a linear translator of relabelled data; its features are standardised as those at home are."""
+    """Solve for a linear translator of relabelled data; its features are standardised as those at home are.
+
+    Raises:
+        ValueError: If the bodies differ, so that the source's observations say nothing of the target's.
+    """
+    if study.other_body:
+        raise ValueError("features are standardised as at home: both robots must have the same observations")
     inverse_dynamics = study.source_inverse_dynamics
     at_home = inverse_dynamics.observation_normalizer
     assert at_home is not None  # observations are vectors
@@ -140,7 +146,9 @@ def train_composed(study: Study) -> Aggregated:
 def in_rounds(study: Study, learn: Learn, name: str) -> Aggregated:
     """Collect on the target and learn, round by round."""
     # What the source's motors do is no guess at what others should.
-    others = study.other_body or study.task.target.motors is not None or study.source_action_dim != study.action_dim
+    source, target = study.task.source, study.task.target
+    rewired = (source.motors, source.motor_signs) != (target.motors, target.motor_signs)
+    others = study.other_body or rewired or study.source_action_dim != study.action_dim
     return aggregate(
         learn,
         study.source,

@@ -64,6 +64,8 @@ def _learn(
 ) -> tuple[SAC, list[list[float]]]:
     """Train SAC for the target steps that are left, one gradient step an env step."""
     steps = study.target_steps - used
+    if steps < 1:
+        raise ValueError(f"target_steps must be more than the translator's {used}, got {study.target_steps}")
     model = SAC(
         "MlpPolicy",
         VecMonitor(venv),

@@ -54,17 +54,31 @@ def run_arm(task: ArmTask, models: str, num_envs: int) -> dict[str, Any]:
     Raises:
         ValueError: If there is no such arm.
     """
+    return train_and_evaluate(task, Path(models), num_envs)[0]
+
+
+def train_and_evaluate(
+    task: ArmTask, models: Path, num_envs: int, source_models: Path | None = None
+) -> tuple[dict[str, Any], list[Episode]]:
+    """Return what ``run_arm`` does, beside the test episodes.
+
+    Args:
+        task: As there.
+        models: As there.
+        num_envs: As there.
+        source_models: Folder of models of the source, which other targets may share; ``models`` by default.
+    """
     if task.arm not in ARMS:
         raise ValueError(f"arm must be one of {', '.join(ARMS)}; got {task.arm!r}")
     torch.set_num_threads(1)
-    trained = ARMS[task.arm](Study(task, Path(models), num_envs))
+    trained = ARMS[task.arm](Study(task, models, num_envs, source_models))
     seeds = range(task.first_seed, task.first_seed + task.episodes)
     episodes = run_episodes(trained.make, trained.act, seeds, num_envs=num_envs)
     details = dict(trained.details)
     if trained.episodes and task.source_observation is None:
         seen = np.concatenate([episode.observations[:-1] for episode in episodes])
         details["outside"] = share_outside(trained.episodes, seen)
-    return {
+    result = {
         "arm": task.arm,
         "seed": task.seed,
         **_figures(episodes),
@@ -72,6 +86,7 @@ def run_arm(task: ArmTask, models: str, num_envs: int) -> dict[str, Any]:
         "task": asdict(task),
         "versions": versions(),
     }
+    return result, episodes
 
 
 def wrap_for_video(task: ArmTask, models: Path) -> tuple[MakeEnv, Act] | None:

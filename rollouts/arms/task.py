@@ -109,11 +109,13 @@ class Study:
         task: The task.
         folder: Trained models and finished rounds are kept here.
         num_envs: Envs in step; results do not depend on it.
+        source_models: Folder of models of the source, which other targets may share; ``folder`` by default.
     """
 
-    def __init__(self, task: ArmTask, folder: Path, num_envs: int = 16) -> None:
+    def __init__(self, task: ArmTask, folder: Path, num_envs: int = 16, source_models: Path | None = None) -> None:
         self.task = task
         self.folder = folder
+        self.source_models = folder if source_models is None else source_models
         self.num_envs = num_envs
         self.policy = task.load_source()
         self.at_home = self.policy.act()
@@ -161,7 +163,7 @@ class Study:
             "sizes": [task.source_episodes, task.inverse_dynamics_updates, task.hidden_width],
         }
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-        return self.folder / f"source-{name}"
+        return self.source_models / f"source-{name}"
 
     @cached_property
     def home_data(self) -> TransitionDataset:

@@ -82,6 +82,7 @@ class SimulatedCompositionWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         self, env: gymnasium.Env[Any, Any], source_env: gymnasium.Env[Any, Any], inverse_dynamics: InverseDynamics
     ) -> None:
         super().__init__(env)
+        self.action_space = source_env.action_space
         self._source_env = source_env
         self._source = ExactDynamics(source_env)
         self._inverse_dynamics = inverse_dynamics
@@ -98,7 +99,8 @@ class SimulatedCompositionWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Ask for what the source would reach, and step the target."""
         set_state(self._source_env, get_state(self.env))
         clipped = np.clip(action, self._source.low, self._source.high).astype(np.float32)
-        reached = self._source_env.unwrapped.step(clipped)[0]
+        # Beneath the time limit, and therefore with the model's own controls.
+        reached = self._source_env.unwrapped.step(self._source.controls(clipped))[0]
         answer = self._inverse_dynamics.predict(self._observation, reached)
         space: Any = self.env.action_space
         observation, *rest = self.env.step(np.clip(answer, space.low, space.high).astype(space.dtype))

@@ -1,0 +1,1 @@
+"""Transfer between robots: translators against every honest alternative, on many targets."""
