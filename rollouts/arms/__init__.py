@@ -7,6 +7,7 @@ from generative_policies.rollouts.arms.run import (
     UNTRAINED,
     run_arm,
     train_and_evaluate,
+    why_not,
     wrap_for_video,
 )
 from generative_policies.rollouts.arms.task import ArmTask, Study, Trained
@@ -23,5 +24,6 @@ __all__ = [
     "train_and_evaluate",
     "train_by_matching",
     "train_linear",
+    "why_not",
     "wrap_for_video",
 ]

@@ -61,6 +61,19 @@ def identified_ppo(study: Study) -> Trained:
     return Trained(study.task.target.make, source_act(model.policy), details, episodes)
 
 
+def check(arm: str, study: Study) -> None:
+    """Check that an arm that is trained in the identified simulator can be there.
+
+    Raises:
+        TypeError: If PPO is to go on with a policy that is not its own.
+    """
+    policy = study.policy
+    if arm == "identified_ppo" and (not isinstance(policy.policy, ActorCriticPolicy) or policy.statistics is not None):
+        raise TypeError(
+            f"PPO goes on with a policy of its own without VecNormalize statistics, got {type(policy.policy).__name__}"
+        )
+
+
 def identify(study: Study) -> tuple[Robot, list[Episode], dict[str, Any]]:
     """Collect on the target with the source policy as it is, and return the simulator that explains the steps best.
 

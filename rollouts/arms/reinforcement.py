@@ -1,6 +1,7 @@
 """Arms that see the target's reward: SAC from scratch, and as a correction of the source policy."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 
 from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.policies import TranslatedPolicy
+from generative_policies.rollouts.aggregation import Rounds
 from generative_policies.rollouts.arms.matching import num_steps, train_linear
 from generative_policies.rollouts.arms.task import Study, Trained
 from generative_policies.rollouts.episodes import MakeEnv, run_episodes, source_act
@@ -20,6 +22,7 @@ from generative_policies.wrappers import ResidualActionWrapper, vec_env
 NUM_ENVS = 8
 SCALE = 0.3  # of half the action range, the largest correction
 CURVE_EPISODES = 20
+FEW = Rounds(count=4, episodes=1, noise=(0.15, 0.3))  # that the linear translator learns from
 
 
 def sac_from_scratch(study: Study) -> Trained:
@@ -30,8 +33,14 @@ def sac_from_scratch(study: Study) -> Trained:
 
 
 def residual_sac(study: Study) -> Trained:
-    """Correct the translated source policy by SAC; the translator's data are among the target steps."""
-    found = train_linear(study)
+    """Correct the translated source policy by SAC; the translator's few episodes are among the target steps."""
+    few = Study(
+        replace(study.task, rounds=FEW.count, episodes_per_round=FEW.episodes, noise=FEW.noise),
+        study.folder,
+        study.num_envs,
+        study.source_models,
+    )
+    found = train_linear(few)
     return _residual(study, found.translator, num_steps(found.episodes))
 
 
@@ -40,9 +49,18 @@ def residual_sac_untranslated(study: Study) -> Trained:
     return _residual(study, MlpActionTranslator(study.action_dim, study.obs_dim), 0)
 
 
-def _residual(study: Study, translator: Any, used: int) -> Trained:
+def check(study: Study) -> None:
+    """Check that the source policy can be corrected.
+
+    Raises:
+        ValueError: If it needs VecNormalize statistics.
+    """
     if study.policy.statistics is not None:
-        raise ValueError("a residual on a policy with VecNormalize statistics is not supported: save it without")
+        raise ValueError("a policy with VecNormalize statistics cannot be corrected: the correction does not see them")
+
+
+def _residual(study: Study, translator: Any, used: int) -> Trained:
+    check(study)
     target = study.task.target.make()
     policy = TranslatedPolicy(
         target.observation_space,

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from generative_policies.checkpoints import load
+from generative_policies.envs import ExactDynamics
+from generative_policies.policies import source_values
 from generative_policies.rollouts.aggregation import share_outside
 from generative_policies.rollouts.arms import guided, identified, matching, references, reinforcement
 from generative_policies.rollouts.arms.matching import TRANSLATORS
@@ -38,6 +40,17 @@ ARMS: dict[str, Callable[[Study], Trained]] = {
     "sac_from_scratch": reinforcement.sac_from_scratch,
 }
 """Each arm by its name, in the order of tables."""
+
+# Arms for robots of different bodies, and those that need as many motors on both.
+ACROSS_BODIES = ("random", "source", *TRANSLATORS, "sac_from_scratch")
+SAME_MOTORS = (
+    "untranslated",
+    "multi_step",
+    *guided.VALUE_GUIDED,
+    "identified",
+    "identified_ppo",
+    "residual_sac_untranslated",
+)
 
 MATCHING_ARMS = (*UNTRAINED, "linear", *TRANSLATORS, "behavior_cloning")
 """Those that need neither reward nor critic nor a simulator of the target, beside the references."""
@@ -87,6 +100,28 @@ def train_and_evaluate(
         "versions": versions(),
     }
     return result, episodes
+
+
+def why_not(arm: str, study: Study) -> str | None:
+    """Return why an arm cannot be there for these robots and this policy, ``None`` where it can."""
+    same_motors = study.source_action_dim == study.action_dim
+    if study.other_body and arm not in ACROSS_BODIES:
+        return f"across bodies there are {', '.join(ACROSS_BODIES)}"
+    if not same_motors and arm in SAME_MOTORS:
+        return f"the source takes actions of width {study.source_action_dim}, the target of {study.action_dim}"
+    try:
+        if arm == "exact":
+            references.exact(study).make()
+        elif arm in guided.VALUE_GUIDED:
+            source_values(study.policy.policy, study.policy.observe())
+        elif arm in ("composed_simulator", "identified", "identified_ppo"):
+            ExactDynamics(study.task.source.make())
+            identified.check(arm, study)
+        elif arm in ("residual_sac", "residual_sac_untranslated"):
+            reinforcement.check(study)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def wrap_for_video(task: ArmTask, models: Path) -> tuple[MakeEnv, Act] | None:

@@ -20,10 +20,11 @@ from generative_policies.rollouts.arms import (
     TRANSLATORS,
     UNTRAINED,
     ArmTask,
+    Study,
     run_arm,
+    why_not,
     wrap_for_video,
 )
-from generative_policies.rollouts.exact_translation import ExactTranslationWrapper
 from generative_policies.rollouts.plots import plot_comparison
 from generative_policies.rollouts.provenance import require_writable, write_json
 from generative_policies.rollouts.report import format_report, report_target
@@ -43,6 +44,13 @@ class CompareSettings:
     """Gymnasium id of the target robot; the source's by default."""
     shifts: tuple[str, ...] = ("P1",)
     """Dynamics shifts of the target, each a comparison of its own: names, JSON such as '{"gear": 0.7}', or none."""
+    env_arguments: str = "{}"
+    """Arguments of the source env as JSON, such as '{"proprioception": false}'."""
+    target_env_arguments: str = "{}"
+    """Arguments of the target env as JSON."""
+    source_observation: int | None = None
+    """How many leading entries of the target's observation the source policy sees, where the bodies differ; all by
+    default."""
     policy: str | None = None
     """The source policy: a shipped expert's name, a saved policy's folder, or a zip of SB3 (which is pickled: only from
     somebody you trust). The shipped expert of the env by default."""
@@ -93,12 +101,18 @@ class CompareSettings:
         if self.hidden_width % 16:
             # Matrix products of other widths differ in the last bit between batches.
             raise ValueError(f"hidden_width must be a multiple of 16, got {self.hidden_width}")
+        for name in ("env_arguments", "target_env_arguments"):
+            if not isinstance(_json(name, getattr(self, name)), dict):
+                raise ValueError(f"{name} must be a JSON object, got {getattr(self, name)!r}")
         if self.first_seed < 10_000:
             raise ValueError(f"first_seed must be 10000 at least, those below are for training; got {self.first_seed}")
 
     def robots(self, shift: str) -> tuple[Robot, Robot]:
         """Return source and target of a shift."""
-        return Robot(self.env), Robot(self.target_env or self.env, None if shift == "none" else shift)
+        source, target = (tuple(json.loads(text).items()) for text in (self.env_arguments, self.target_env_arguments))
+        return Robot(self.env, None, source), Robot(
+            self.target_env or self.env, None if shift == "none" else shift, target
+        )
 
     def tasks(self, shift: str, arm: str) -> list[ArmTask]:
         """Return an arm's units on one target; without training, there is a single one."""
@@ -111,6 +125,7 @@ class CompareSettings:
                 target=target,
                 policy=self.policy or self.env,
                 vecnormalize=None if self.vecnormalize is None else str(self.vecnormalize),
+                source_observation=self.source_observation,
                 **{name: getattr(self, name) for name in SIZES},
             )
             for seed in ((0,) if arm in UNTRAINED else self.seeds)
@@ -189,24 +204,26 @@ def check(settings: CompareSettings, shift: str) -> dict[str, str]:
     ):
         if expected != found:
             raise ValueError(f"the policy's {part} have shape {found}, those of {source.env_id} {expected}")
-    if at_home.observation_space.shape != away.observation_space.shape:
+    seen = settings.source_observation
+    widths: list[Any] = [env.observation_space.shape for env in (at_home, away)]
+    if widths[0] != (widths[1] if seen is None else (seen,)) or (seen is not None and widths[1][0] < seen):
         raise ValueError(
-            f"relabelling needs the same observations on both robots, got {at_home.observation_space.shape} and "
-            f"{away.observation_space.shape}"
-        )
-    if at_home.action_space.shape != away.action_space.shape:
-        raise ValueError(
-            f"collecting begins with the source's actions as they are, but the source takes actions of shape "
-            f"{at_home.action_space.shape}, the target of {away.action_space.shape}"
+            f"the source policy must see what both robots observe, the whole or the leading source_observation entries "
+            f"of the target's; got observations of {widths[0]} at home, {widths[1]} of the target and "
+            f"source_observation={seen}"
         )
     if all(isinstance(getattr(env.unwrapped, "dt", None), float) for env in (at_home, away)):
         check_control_periods(at_home, away)
-    skipped = {}
+    task = settings.tasks(shift, "source")[0]
+    skipped = {arm: why_not(arm, Study(task, settings.output)) for arm in settings.arms}
+    return {arm: reason for arm, reason in skipped.items() if reason is not None}
+
+
+def _json(name: str, text: str) -> Any:
     try:
-        ExactTranslationWrapper(away, at_home)
-    except (TypeError, ValueError) as error:
-        skipped["exact"] = str(error)
-    return {arm: reason for arm, reason in skipped.items() if arm in settings.arms}
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{name} must be JSON, got {text!r}: {error}") from error
 
 
 def unit_name(task: ArmTask) -> str:
