@@ -1,6 +1,6 @@
-"""Arms of a comparison: the same seeds for each, and how much of the lost performance one gives back."""
+"""A single arm: one episode a seed, its figures, and how much of a lost performance that gives back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,34 +103,3 @@ def recovered(arm: float, untranslated: float, source: float) -> float | None:
         0.8333333333333334
     """
     return (arm - untranslated) / (source - untranslated) if untranslated < source else None
-
-
-def report_arms(results: Mapping[str, ArmResult], rng: np.random.Generator) -> dict[str, dict[str, Any]]:
-    """Return the figures of all arms, among them ``source`` and ``untranslated``, which have nothing to recover."""
-    floor, ceiling = results["untranslated"].score, results["source"].score
-    return {
-        name: result.report(
-            None if name in ("source", "untranslated") else recovered(result.score, floor, ceiling), rng
-        )
-        for name, result in results.items()
-    }
-
-
-def format_table(arms: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the figures of ``report_arms`` as a table in Markdown."""
-    lines = [
-        "| arm | success [95 % interval] | mean return | interquartile mean [95 % interval] | recovered |",
-        "|---|---|---|---|---|",
-    ]
-    for name, arm in arms.items():
-        success = "–"  # noqa: RUF001  # as tables print a missing figure
-        if arm["success_rate"] is not None:
-            low, high = arm["success_interval"]
-            success = f"{arm['success_rate']:.2f} [{low:.2f}, {high:.2f}]"
-        low, high = arm["interquartile_mean_interval"]
-        share = "–" if arm["recovered"] is None else f"{arm['recovered']:.2f}"  # noqa: RUF001
-        lines.append(
-            f"| {name} | {success} | {arm['mean_return']:.1f} "
-            f"| {arm['interquartile_mean']:.1f} [{low:.1f}, {high:.1f}] | {share} |"
-        )
-    return "\n".join(lines)

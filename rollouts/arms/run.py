@@ -52,22 +52,24 @@ SAME_MOTORS = (
     "residual_sac_untranslated",
 )
 
-MATCHING_ARMS = (*UNTRAINED, "linear", *TRANSLATORS, "behavior_cloning")
+MATCHING_ARMS = (*UNTRAINED, *TRANSLATORS, "behavior_cloning")
 """Those that need neither reward nor critic nor a simulator of the target, beside the references."""
 
 
-def run_arm(task: ArmTask, models: str, num_envs: int) -> dict[str, Any]:
+def run_arm(task: ArmTask, models: str, num_envs: int, source_models: str | None = None) -> dict[str, Any]:
     """Train an arm where it learns, evaluate it on the test seeds, and return its figures for JSON.
 
     Args:
         task: The arm.
         models: Folder of trained models and finished rounds; models of the source that stand there are used.
         num_envs: Envs in step; the result does not depend on it.
+        source_models: Folder of models of the source, which others may share; ``models`` by default.
 
     Raises:
         ValueError: If there is no such arm.
     """
-    return train_and_evaluate(task, Path(models), num_envs)[0]
+    shared = None if source_models is None else Path(source_models)
+    return train_and_evaluate(task, Path(models), num_envs, shared)[0]
 
 
 def train_and_evaluate(
@@ -79,7 +81,7 @@ def train_and_evaluate(
         task: As there.
         models: As there.
         num_envs: As there.
-        source_models: Folder of models of the source, which other targets may share; ``models`` by default.
+        source_models: As there.
     """
     if task.arm not in ARMS:
         raise ValueError(f"arm must be one of {', '.join(ARMS)}; got {task.arm!r}")

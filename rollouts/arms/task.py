@@ -83,7 +83,17 @@ class ArmTask:
 
     def load_source(self) -> SourcePolicy:
         """Load the source policy."""
-        return load_source(self.policy, None if self.vecnormalize is None else Path(self.vecnormalize))
+        return load_source(self.policy, self._vecnormalize)
+
+    def fingerprint(self, without: Sequence[str] = ()) -> str:
+        """Return what tells these settings and this policy from all others, but for some of the settings."""
+        settings = {name: value for name, value in asdict(self).items() if name not in without}
+        content = {**settings, "digests": source_digests(self.policy, self._vecnormalize)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def _vecnormalize(self) -> Path | None:
+        return None if self.vecnormalize is None else Path(self.vecnormalize)
 
 
 class Trained(NamedTuple):
@@ -159,7 +169,7 @@ class Study:
         task = self.task
         settings = {
             "source": asdict(task.source),
-            "policy": source_digests(task.policy, None if task.vecnormalize is None else Path(task.vecnormalize)),
+            "policy": source_digests(task.policy, task._vecnormalize),
             "sizes": [task.source_episodes, task.inverse_dynamics_updates, task.hidden_width],
         }
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +29,7 @@ from generative_policies.rollouts.plots import plot_comparison
 from generative_policies.rollouts.provenance import require_writable, write_json
 from generative_policies.rollouts.report import format_report, report_target
 from generative_policies.rollouts.robots import Robot
-from generative_policies.rollouts.source_policies import load_source, source_digests
+from generative_policies.rollouts.source_policies import load_source
 from generative_policies.rollouts.units import Unit, run_units
 from generative_policies.rollouts.video import VideoArm, write_comparison_video
 
@@ -228,19 +228,12 @@ def _json(name: str, text: str) -> Any:
 
 def unit_name(task: ArmTask) -> str:
     """Return the name of an arm's unit, which tells its settings and its policy apart from all others."""
-    return f"{task.arm}-{task.seed}-{_fingerprint(asdict(task), task)}"
+    return f"{task.arm}-{task.seed}-{task.fingerprint()}"
 
 
 def models_of(task: ArmTask, folder: Path) -> Path:
     """Return the folder of the models of a task's settings and policy, whatever its arm and training seed."""
-    shared = {name: value for name, value in asdict(task).items() if name not in ("arm", "seed")}
-    return folder / "models" / _fingerprint(shared, task)
-
-
-def _fingerprint(settings: Mapping[str, Any], task: ArmTask) -> str:
-    vecnormalize = None if task.vecnormalize is None else Path(task.vecnormalize)
-    content = {**settings, "digests": source_digests(task.policy, vecnormalize)}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return folder / "models" / task.fingerprint(without=("arm", "seed"))
 
 
 def write_report(report: dict[str, Any], settings: CompareSettings, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The main job in one command: a policy that fails on another robot works again through a learned translator."""
+"""Translate a shipped expert to a shifted robot, and show what that gives: a report, a plot and a video."""
 
 import sys
 import time
@@ -8,35 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from gymnasium import Env
 
-from generative_policies.action_translation import (
-    ActionTranslator,
-    FlowActionPriorConditionedTranslator,
-    MlpActionTranslator,
-)
-from generative_policies.checkpoints import save
-from generative_policies.envs import PUSHER_P1, DynamicsShift, make_env
 from generative_policies.envs.rendering import RenderingUnavailableError
-from generative_policies.inverse_dynamics import MlpInverseDynamics
-from generative_policies.rollouts.aggregation import Rounds, aggregate, matching
-from generative_policies.rollouts.episodes import Act, run_episodes, source_act, transitions
-from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, format_table, report_arms
-from generative_policies.rollouts.experts import load_expert
-from generative_policies.rollouts.pairing import relabel
+from generative_policies.rollouts.arms import ArmTask, run_arm, wrap_for_video
 from generative_policies.rollouts.plots import plot_comparison
 from generative_policies.rollouts.provenance import require_writable, write_json
+from generative_policies.rollouts.report import format_report, report_target
+from generative_policies.rollouts.robots import Robot
 from generative_policies.rollouts.video import VideoArm, write_comparison_video
-from generative_policies.training import FitSettings, fit, initial_weights
-from generative_policies.wrappers import ActionTranslationWrapper
 
-ENV = "Pusher-v5"
-SHIFT = PUSHER_P1
-TRANSLATORS: Mapping[str, type[MlpActionTranslator] | type[FlowActionPriorConditionedTranslator]] = {
-    "mlp": MlpActionTranslator,
-    "flow_prior_conditioned": FlowActionPriorConditionedTranslator,
-}
+SOURCE, TARGET = Robot("Pusher-v5"), Robot("Pusher-v5", "P1")
+SHIFT = "mass x 2, friction x 1.5, gear x 0.9, damping x 1.5"
+CAPTIONS = {"source": "source robot", "untranslated": "target, untranslated", "linear": "target, translated"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +28,10 @@ class DemoSettings:
 
     source_episodes: int = 400
     """Episodes of the source robot, with noisy actions, that its inverse dynamics learns from."""
+    few_episodes: int = 4
+    """Episodes of the target robot that the linear translator learns from, one after the other."""
     rounds: int = 3
-    """Rounds of collecting on the target with the current translator, relabelling and retraining."""
+    """Rounds of collecting on the target with the current flow translator, relabelling and retraining."""
     episodes_per_round: int = 25
     """Episodes of the target robot a round, two at least."""
     evaluation_episodes: int = 50
@@ -56,7 +41,7 @@ class DemoSettings:
     inverse_dynamics_updates: int = 20_000
     """Gradient steps of the source's inverse dynamics."""
     translator_updates: int = 8_000
-    """Gradient steps of each translator in each round."""
+    """Gradient steps of the flow translator in each round."""
     hidden_width: int = 256
     """Width of the two hidden layers of every network."""
     seed: int = 0
@@ -70,6 +55,7 @@ class DemoSettings:
         """Check the settings."""
         for name, low in (
             ("source_episodes", 2),
+            ("few_episodes", 1),
             ("rounds", 1),
             ("episodes_per_round", 2),
             ("evaluation_episodes", 2),
@@ -85,8 +71,8 @@ class DemoSettings:
             raise ValueError(f"hidden_width must be a multiple of 16, got {self.hidden_width}")
         if not 0 <= self.seed <= 8:
             raise ValueError(f"seed must lie in 0 to 8, so that reset seeds stay below 10,000; got {self.seed}")
-        if self.source_episodes > 500 or self.rounds * self.episodes_per_round > 500:
-            raise ValueError("source_episodes and rounds * episodes_per_round must be at most 500")
+        if max(self.source_episodes, self.few_episodes, self.rounds * self.episodes_per_round) > 500:
+            raise ValueError("source_episodes, few_episodes and rounds * episodes_per_round must be at most 500")
 
     def effective(self) -> "DemoSettings":
         """Return the settings with the short form's sizes where it was asked for."""
@@ -95,6 +81,7 @@ class DemoSettings:
         return replace(
             self,
             source_episodes=20,
+            few_episodes=2,
             rounds=2,
             episodes_per_round=4,
             evaluation_episodes=4,
@@ -103,10 +90,28 @@ class DemoSettings:
             translator_updates=200,
         )
 
-    @property
-    def first_training_seed(self) -> int:
-        """Reset seeds of a training lie in [1,000, 10,000), a thousand a seed."""
-        return 1_000 * (self.seed + 1)
+    def tasks(self) -> dict[str, ArmTask]:
+        """Return the arms of the demo."""
+        whole = ArmTask(
+            arm="flow_prior_conditioned",
+            seed=self.seed,
+            source=SOURCE,
+            target=TARGET,
+            policy="Pusher-v5",
+            vecnormalize=None,
+            episodes=self.evaluation_episodes,
+            first_seed=10_000,
+            source_episodes=self.source_episodes,
+            inverse_dynamics_updates=self.inverse_dynamics_updates,
+            rounds=self.rounds,
+            episodes_per_round=self.episodes_per_round,
+            updates=self.translator_updates,
+            hidden_width=self.hidden_width,
+        )
+        # With so few episodes, noise must show what the motors do.
+        few = replace(whole, arm="linear", rounds=self.few_episodes, episodes_per_round=1, noise=(0.15, 0.3))
+        references = [replace(whole, arm=arm) for arm in ("source", "untranslated")]
+        return {task.arm: task for task in (*references, few, whole)}
 
 
 def demo(settings: DemoSettings) -> Path:
@@ -119,107 +124,45 @@ def demo(settings: DemoSettings) -> Path:
         The path of ``report.json``.
     """
     settings = settings.effective()
-    torch.set_num_threads(1)  # the networks are small: a second thread costs more than it brings
     require_writable(settings.output)
     started = time.monotonic()
-    source = source_act(load_expert(ENV))
-    inverse_dynamics = train_source_inverse_dynamics(source, settings)
-    translators: dict[str, ActionTranslator] = {}
-    for name in TRANSLATORS:
-        translators[name] = train_translator(name, source, inverse_dynamics, settings)
-        save(translators[name], settings.output / "translators" / name)
-
-    seeds = [10_000 + k for k in range(settings.evaluation_episodes)]
-    results = evaluate_arms(source, translators, seeds)
-    arms = report_arms(results, np.random.default_rng(settings.seed))
+    tasks = settings.tasks()
+    # An interrupted demo goes on from its finished rounds, unless the settings are others.
+    folders = {name: settings.output / "models" / task.fingerprint() for name, task in tasks.items()}
+    source_models = settings.output / "models"
+    results: dict[str, list[dict[str, Any]]] = {}
+    for name, task in tasks.items():
+        begun = time.monotonic()
+        result = run_arm(task, str(folders[name]), 16, str(source_models))
+        results[name] = [result | {"seconds": time.monotonic() - begun}]
+    report = report_target(results, np.random.default_rng(settings.seed))
+    for name, figures in report["arms"].items():
+        figures["successes"] = results[name][0]["successes"]
     path = settings.output / "report.json"
-    write_json(path, settings, {"arms": arms, "seeds": seeds, "seconds": round(time.monotonic() - started, 1)})
-    plot_comparison(
-        arms, settings.output / "comparison.png", f"{ENV}, {_describe(SHIFT)}, {len(seeds)} paired episodes"
-    )
-    print(format_table(arms))
-    video = settings.output / "comparison.mp4"
-    write_video(source, translators, seeds[: settings.video_episodes], video)
-    written = [file.name for file in (path, settings.output / "comparison.png", video) if file.is_file()]
-    print(f"{path.parent}: {', '.join(written)}; {time.monotonic() - started:.0f} s")
+    write_json(path, settings, report | {"seconds": round(time.monotonic() - started, 1)})
+    title = f"Pusher-v5, {SHIFT}, {settings.evaluation_episodes} paired episodes"
+    plot_comparison(report["arms"], settings.output / "comparison.png", title)
+    print(format_report(report))
+    write_video(settings, tasks, folders)
+    names = ("report.json", "comparison.png", "comparison.mp4")
+    written = [name for name in names if (settings.output / name).is_file()]
+    print(f"{settings.output}: {', '.join(written)}; {time.monotonic() - started:.0f} s")
     return path
 
 
-def train_source_inverse_dynamics(source: Act, settings: DemoSettings) -> MlpInverseDynamics:
-    """Learn which action of the source robot leads from one observation to the next, from noisy episodes at home."""
-    rng = np.random.default_rng([settings.seed, 0])
-    episodes = run_episodes(
-        lambda: make_env(ENV),
-        source,
-        [settings.first_training_seed + k for k in range(settings.source_episodes)],
-        # From nearly the policy's own actions to noise that drowns them, in units of half the action range.
-        exploration=list(rng.uniform(0.015, 0.6, settings.source_episodes)),
-        progress="collect source episodes",
-    )
-    data = transitions(episodes)
-    generator = torch.Generator().manual_seed(settings.seed)
-    with initial_weights(generator):
-        model = MlpInverseDynamics(data.actions.shape[1], data.obs.shape[1], [settings.hidden_width] * 2)
-    fit_settings = FitSettings(num_updates=settings.inverse_dynamics_updates)
-    fit(model, data, fit_settings, generator=generator, progress="train inverse dynamics")
-    return model
-
-
-def train_translator(
-    name: str, source: Act, inverse_dynamics: MlpInverseDynamics, settings: DemoSettings
-) -> ActionTranslator:
-    """Collect with the current translator, relabel and retrain, round by round; the first collects untranslated."""
-    generator = torch.Generator().manual_seed(settings.seed)
-    learn = matching(
-        lambda: TRANSLATORS[name](inverse_dynamics.action_dim, inverse_dynamics.obs_dim, [settings.hidden_width] * 2),
-        lambda episodes: relabel(transitions(episodes), inverse_dynamics),
-        FitSettings(num_updates=settings.translator_updates),
-    )
-    return aggregate(
-        learn,
-        source,
-        lambda: make_env(ENV, SHIFT),
-        Rounds(settings.rounds, settings.episodes_per_round),
-        first_seed=settings.first_training_seed + 500,
-        rng=np.random.default_rng([settings.seed, 1]),
-        generator=generator,
-        name=name,
-    ).translator
-
-
-def evaluate_arms(source: Act, translators: Mapping[str, ActionTranslator], seeds: list[int]) -> dict[str, ArmResult]:
-    """Run the source at home, the source untranslated and every translator on the same seeds."""
-    results = {
-        "source": evaluate_arm(lambda: make_env(ENV), source, seeds, progress="evaluate source"),
-        "untranslated": evaluate_arm(lambda: make_env(ENV, SHIFT), source, seeds, progress="evaluate untranslated"),
-    }
-    for name, translator in translators.items():
-
-        def make_translated_env(translator: ActionTranslator = translator) -> Env[Any, Any]:
-            return ActionTranslationWrapper(make_env(ENV, SHIFT), translator)
-
-        results[name] = evaluate_arm(make_translated_env, source, seeds, progress=f"evaluate {name}")
-    return results
-
-
-def write_video(source: Act, translators: Mapping[str, ActionTranslator], seeds: list[int], path: Path) -> None:
-    """Write source, untranslated and MLP-translated side by side, or say in a line why that cannot be."""
+def write_video(settings: DemoSettings, tasks: Mapping[str, ArmTask], folders: Mapping[str, Path]) -> None:
+    """Write source, untranslated and translated side by side, or say in a line why that cannot be."""
+    path = settings.output / "comparison.mp4"
+    seeds = range(10_000, 10_000 + settings.video_episodes)
     if not seeds:
         path.unlink(missing_ok=True)
         return
-    render = "rgb_array"
-    panels = {
-        "source robot": VideoArm(lambda: make_env(ENV, render_mode=render), source),
-        "target, untranslated": VideoArm(lambda: make_env(ENV, SHIFT, render_mode=render), source),
-        "target, translated": VideoArm(
-            lambda: ActionTranslationWrapper(make_env(ENV, SHIFT, render_mode=render), translators["mlp"]), source
-        ),
-    }
+    panels: dict[str, Any] = {}
+    for name, caption in CAPTIONS.items():
+        shown = wrap_for_video(tasks[name], folders[name])
+        if shown is not None:
+            panels[caption] = VideoArm(*shown)
     try:
         write_comparison_video(panels, seeds, path, fps=20)
     except RenderingUnavailableError as error:
         print(f"no video: {error}", file=sys.stderr)
-
-
-def _describe(shift: DynamicsShift) -> str:
-    return f"mass x {shift.mass:g}, friction x {shift.friction:g}, gear x {shift.gear:g}, damping x {shift.damping:g}"

@@ -13,6 +13,7 @@ from torch import nn
 
 from generative_policies.checkpoints import load, save
 from generative_policies.data import ActionPairDataset, TransitionDataset
+from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.inverse_dynamics import FlowInverseDynamics, InverseDynamics, MlpInverseDynamics
 from generative_policies.rollouts.aggregation import Rounds, aggregate, matching
 from generative_policies.rollouts.arms import TRANSLATORS
@@ -25,9 +26,10 @@ from generative_policies.rollouts.robots import Robot
 from generative_policies.rollouts.source_policies import load_source, source_digests
 from generative_policies.training import FitSettings, fit, initial_weights
 
-INVERSE_DYNAMICS: dict[str, type[Any]] = {
+DYNAMICS: dict[str, Callable[[int, int, list[int]], nn.Module]] = {
     "inverse_dynamics": MlpInverseDynamics,
     "flow_inverse_dynamics": FlowInverseDynamics,
+    "forward_dynamics": lambda action_dim, obs_dim, widths: MlpForwardDynamics(obs_dim, action_dim, widths),
 }
 Model = Literal[
     "mlp",
@@ -36,12 +38,13 @@ Model = Literal[
     "flow_prior_conditioned",
     "inverse_dynamics",
     "flow_inverse_dynamics",
+    "forward_dynamics",
 ]
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Train a translator from paired datasets, or an inverse dynamics from recorded ones.
+    """Train a translator from paired datasets, or an inverse or forward dynamics from recorded ones.
 
     With rounds, a translator is trained on what it meets itself: data of the target are collected with the current
     translator, labelled by the source's inverse dynamics, and it is trained anew. One round is not dependable, three
@@ -51,7 +54,7 @@ class TrainSettings:
     data: tuple[Path, ...] = ()
     """Datasets, by folder or id: those of the command pair for translators. May be missing where rounds collect."""
     model: Model = "mlp"
-    """What is trained: a translator (mlp, or a flow) or an inverse dynamics."""
+    """What is trained: a translator (mlp, or a flow), or an inverse or forward dynamics."""
     updates: int = 10_000
     """Gradient steps, of each round where there are some."""
     hidden_width: int = 256
@@ -126,7 +129,7 @@ def train(settings: TrainSettings) -> Path:
             model, losses = _fit(settings, lambda: _translator(settings, data), data, generator, partial)
     else:
         steps = TransitionDataset.concatenate([transitions(read_dataset(path)) for path in settings.data])
-        kind = INVERSE_DYNAMICS[settings.model]
+        kind = DYNAMICS[settings.model]
         widths = [settings.hidden_width] * 2
         model, losses = _fit(
             settings, lambda: kind(steps.actions.shape[1], steps.obs.shape[1], widths), steps, generator, partial

@@ -1,4 +1,4 @@
-"""Arms, recovered, reports and tables."""
+"""A single arm's figures."""
 
 import json
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from generative_policies.rollouts import ArmResult, recovered
-from generative_policies.rollouts.evaluation import format_table, report_arms
 
 
 def test_recovered_is_the_share_of_the_gap() -> None:
@@ -25,36 +24,20 @@ def test_score_is_success_where_it_is_reported_else_the_return() -> None:
     assert ArmResult([-5.0, -1.0], None).score == -3.0
 
 
-def test_report_holds_all_figures() -> None:
-    results = {
-        "source": ArmResult([-1.0, -2.0], [True, True]),
-        "untranslated": ArmResult([-9.0, -8.0], [False, False]),
-        "mlp": ArmResult([-3.0, -2.0], [True, False]),
-    }
-    arms = report_arms(results, np.random.default_rng(0))
-    assert arms["mlp"]["recovered"] == 0.5
-    assert arms["source"]["recovered"] is None and arms["untranslated"]["recovered"] is None
-    assert arms["mlp"]["metric"] == "success" and arms["mlp"]["success_rate"] == 0.5
-    assert arms["mlp"]["returns"] == [-3.0, -2.0] and arms["mlp"]["successes"] == [True, False]
-    low, high = arms["mlp"]["return_interval"]
-    assert low <= arms["mlp"]["mean_return"] == -2.5 <= high
-    low, high = arms["mlp"]["success_interval"]
+def test_the_report_of_an_arm_holds_all_figures() -> None:
+    arm = ArmResult([-3.0, -2.0], [True, False]).report(0.5, np.random.default_rng(0))
+    assert arm["recovered"] == 0.5 and arm["metric"] == "success" and arm["success_rate"] == 0.5
+    assert arm["returns"] == [-3.0, -2.0] and arm["successes"] == [True, False]
+    low, high = arm["return_interval"]
+    assert low <= arm["mean_return"] == -2.5 <= high
+    low, high = arm["success_interval"]
     assert low < 0.5 < high
-    json.dumps(arms)
-    table = format_table(arms)
-    assert len(table.splitlines()) == 5 and "| mlp | 0.50 [" in table and table.endswith("| 0.50 |")
+    json.dumps(arm)
 
 
-def test_report_of_an_env_without_success() -> None:
-    results = {
-        "source": ArmResult([10.0, 12.0], None),
-        "untranslated": ArmResult([0.0, 2.0], None),
-        "mlp": ArmResult([6.0, 6.0], None),
-    }
-    arms = report_arms(results, np.random.default_rng(0))
-    assert arms["mlp"]["recovered"] == pytest.approx(0.5)
-    assert arms["mlp"]["metric"] == "return" and arms["mlp"]["success_interval"] is None
-    assert "| mlp | –" in format_table(arms)  # noqa: RUF001
+def test_the_report_without_success() -> None:
+    arm = ArmResult([6.0, 6.0], None).report(None, np.random.default_rng(0))
+    assert arm["metric"] == "return" and arm["success_interval"] is None and arm["recovered"] is None
 
 
 def test_empty_and_uneven_results_are_refused() -> None:

@@ -82,7 +82,7 @@ def test_success_counts_where_all_arms_report_it() -> None:
 
 def test_without_references_it_says_what_is_missing() -> None:
     found = report({"mlp": arms()["good"]})
-    assert "needs the arms source and untranslated" in found["arms"]["mlp"]["recovered_note"]
+    assert "needs the arms source, and untranslated or random" in found["arms"]["mlp"]["recovered_note"]
 
 
 def test_a_training_seed_that_failed_is_missing_and_nothing_is_paired_with_another() -> None:

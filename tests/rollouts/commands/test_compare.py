@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from generative_policies.checkpoints import load
 from generative_policies.rollouts import command_line
-from generative_policies.rollouts.commands.compare import CompareSettings, compare, models_of, unit_name
+from generative_policies.rollouts.commands.compare import CompareSettings, check, compare, models_of, unit_name
 from generative_policies.rollouts.minari_datasets import read_dataset
 
 ROBOTS = '''
@@ -158,6 +158,17 @@ def test_other_settings_are_other_units(folder: Path, tmp_path: Path) -> None:
         (folder / "kept.zip").replace(folder / "expert.zip")
 
 
+def test_arms_that_cannot_be_there_are_named_with_the_reason(folder: Path, tmp_path: Path) -> None:
+    arms = ("source", "untranslated", "exact", "mlp", "linear", "composed_simulator", "value_guided", "residual_sac")
+    skipped = check(settings(folder, tmp_path, target_env="my_robots:Mine/Two-v0", arms=arms), "none")
+    assert set(skipped) == {"untranslated", "exact", "composed_simulator", "value_guided", "residual_sac"}
+    assert skipped["untranslated"] == skipped["value_guided"]
+    assert skipped["untranslated"] == "the source takes actions of width 1, the target of 2"
+    assert "VecNormalize" in skipped["residual_sac"]
+    pusher = {"env": "Pusher-v5", "target_env": None, "policy": None, "vecnormalize": None, "shifts": ("P1",)}
+    assert check(settings(folder, tmp_path, arms=(*arms, "identified"), **pusher), "P1") == {}
+
+
 def test_wrong_settings_are_refused(folder: Path, tmp_path: Path) -> None:
     for changes, message in (
         ({"arms": ("mpl",)}, "arms must be of"),
@@ -171,8 +182,7 @@ def test_wrong_settings_are_refused(folder: Path, tmp_path: Path) -> None:
             settings(folder, tmp_path, **changes)
     for changes, message in (
         ({"env": "Pusher-v5", "target_env": "Pusher-v5"}, "policy's observations"),
-        ({"target_env": "Pusher-v5"}, "same observations"),
-        ({"target_env": "my_robots:Mine/Two-v0"}, "takes actions of shape"),
+        ({"target_env": "Pusher-v5"}, "what both robots observe"),
         ({"target_env": "my_robots:Mine/Slow-v0"}, "same control period"),
         ({"policy": str(tmp_path / "none.zip")}, "no such file"),
     ):

@@ -11,14 +11,12 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.checkpoints import load
 from generative_policies.rollouts import command_line, video
 from generative_policies.rollouts.commands import demo
 from generative_policies.rollouts.commands.demo import DemoSettings
-from generative_policies.wrappers import ActionTranslationWrapper
 
-ARMS = ["source", "untranslated", "mlp", "flow_prior_conditioned"]
+ARMS = ["source", "untranslated", "linear", "flow_prior_conditioned"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -43,8 +41,9 @@ def test_quick_demo_writes_everything(
     assert list(content["arms"]) == ARMS
     for arm in content["arms"].values():
         assert len(arm["returns"]) == len(arm["successes"]) == 4
-        assert {"mean_return", "return_interval", "success_rate", "success_interval", "metric", "recovered"} <= set(arm)
-        assert arm["metric"] == "success"
+        assert {"mean_return", "success_rate", "success_interval", "recovered", "target_steps"} <= set(arm)
+    assert content["metric"] == "success"
+    assert [arm["target_steps"] for arm in content["arms"].values()] == [None, None, 200, 800]
     assert content["settings"]["seed"] == 0 and content["versions"]["mujoco"]
 
     plot = iio.imread(tmp_path / "a" / "comparison.png")
@@ -55,12 +54,13 @@ def test_quick_demo_writes_everything(
     assert not np.array_equal(panels[0][60], panels[1][60])  # two robots move differently
     assert all(np.abs(panel[0].astype(int) - panel[60].astype(int)).max() > 100 for panel in panels)  # each moves
 
-    translator = load(tmp_path / "a" / "translators" / "mlp")
-    assert translator.action_dim == 7
+    (saved,) = (tmp_path / "a" / "models").glob("*/linear-0")
+    assert load(saved).action_dim == 7
 
     # The same seed gives the same numbers.
     run(monkeypatch, "demo", "--quick", "--video-episodes", "0", "--output", str(tmp_path / "b"))
-    assert report(tmp_path / "b")["arms"] == content["arms"]
+    again = report(tmp_path / "b")["arms"]
+    assert [arm["returns"] for arm in again.values()] == [arm["returns"] for arm in content["arms"].values()]
     assert not (tmp_path / "b" / "comparison.mp4").exists()
 
 
@@ -70,7 +70,8 @@ def test_without_rendering_it_says_so_and_goes_on(
     monkeypatch.setenv("MUJOCO_GL", "disabled")
     path = tmp_path / "comparison.mp4"
     path.write_bytes(b"of an earlier run")
-    demo.write_video(lambda obs, contexts: np.zeros((len(obs), 7), np.float32), {}, [10_000], path)
+    settings = DemoSettings(output=tmp_path)
+    demo.write_video(settings, settings.tasks(), dict.fromkeys(settings.tasks(), tmp_path / "absent"))
     said = capsys.readouterr().err
     assert "no video: offscreen rendering is not available (disabled:" in said
     assert len(said.splitlines()) == 1
@@ -119,25 +120,8 @@ def test_settings_are_checked(name: str, value: int) -> None:
 
 def test_reset_seeds_of_training_and_test_never_meet() -> None:
     used = [
-        set(range(settings.first_training_seed, settings.first_training_seed + 500 + 3 * 25))
-        for settings in (DemoSettings(seed=seed) for seed in range(9))
+        set(range(task.first_training_seed, task.first_training_seed + 500 + task.rounds * task.episodes_per_round))
+        for task in (DemoSettings(seed=seed).tasks()["flow_prior_conditioned"] for seed in range(9))
     ]
     assert len(set.union(*used)) == sum(len(seeds) for seeds in used)
     assert min(set.union(*used)) >= 1_000 and max(set.union(*used)) < 10_000
-
-
-def test_the_demo_evaluates_through_the_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The arm's env is the wrapped target, as a user would build it."""
-    built: list[Any] = []
-
-    def evaluate(make_env: Any, act: Any, seeds: Any, **_: Any) -> str:
-        built.append(make_env())
-        return "result"
-
-    monkeypatch.setattr(demo, "evaluate_arm", evaluate)
-    translator = MlpActionTranslator(7, 23)
-    results: Any = demo.evaluate_arms(lambda obs, contexts: obs, {"mlp": translator}, [10_000])
-    assert list(results) == ["source", "untranslated", "mlp"]
-    assert isinstance(built[2], ActionTranslationWrapper) and built[2].translator is translator
-    masses = [env.unwrapped.model.body_mass.sum() for env in built]
-    assert masses[1] == masses[2] == pytest.approx(2 * masses[0])

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -163,9 +163,12 @@ def test_what_cannot_be_paired_is_refused_and_nothing_is_written(tmp_path: Path)
             PairSettings(data, **arguments)  # type: ignore[arg-type]
 
 
-def test_training_goes_on_where_it_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model", ["inverse_dynamics", "forward_dynamics"])
+def test_training_goes_on_where_it_was_cut(
+    model: Literal["inverse_dynamics", "forward_dynamics"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = recorded(tmp_path, "data", None)
-    settings = TrainSettings((data,), "inverse_dynamics", updates=60, hidden_width=16, output=tmp_path / "whole")
+    settings = TrainSettings((data,), model, updates=60, hidden_width=16, output=tmp_path / "whole")
     train(settings)
     for_real = train_module.fit
 
