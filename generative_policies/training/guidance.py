@@ -116,7 +116,6 @@ def guide(
             infinite.
     """
     low, high = bounds
-    half_range = (high - low) / 2
     if obs.ndim != 2 or len(obs) == 0 or low.shape != high.shape or low.shape != (translator.action_dim,):
         raise ValueError(
             f"obs must have shape (rows, obs_dim), at least one row, and bounds ({translator.action_dim},) each; got "
@@ -127,59 +126,95 @@ def guide(
     parameters = list(translator.parameters())
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.num_updates)
-    step_size = source_model.change_normalizer.std
-    same_width = translator.action_dim == translator.source_action_dim
-    value_scale = 1.0 if value is None else _spread(value, obs, generator)
+    comparison = _Comparison(
+        translator,
+        target_model,
+        source_model,
+        source_actions,
+        bounds,
+        settings,
+        value,
+        1.0 if value is None else _spread(value, obs, generator),
+    )
     was_training = translator.training
     translator.train()
     interval = max(1, settings.num_updates // 10)
     description = progress if isinstance(progress, str) else "guide"
-    with _frozen(target_model), _frozen(source_model):
-        for update in trange(settings.num_updates, desc=description, disable=progress is False, mininterval=0.5):
-            x = obs[torch.randint(len(obs), (settings.batch_size,), generator=generator)]
-            x_source = x
-            matching, gain, size, outside = (torch.zeros(()) for _ in range(4))
-            for k in range(settings.horizon):
-                asked = source_actions(x)
-                noise = None
-                if translator.noise_dim:
-                    noise = standard_normal((len(x), translator.noise_dim), x, generator)
-                answer = translator.translate(x, asked, noise=noise)
-                action = torch.minimum(torch.maximum(answer, low), high)
-                reached = target_model.next_states(x, action)  # (members, B, O)
-                with torch.no_grad():  # the source's way does not depend on the translator
-                    x_source = source_model.next_state(x_source, asked if k == 0 else source_actions(x_source))
-                x = reached.mean(dim=0)
-                distance = (x - x_source) / step_size
-                matching = matching + nn.functional.smooth_l1_loss(distance, torch.zeros_like(distance))
-                outside = outside + ((answer - action) / half_range).square().sum(dim=1).mean()
-                if same_width:
-                    size = size + ((answer - asked) / half_range).square().sum(dim=1).mean()
-                if value is not None:
-                    there = value(reached.flatten(0, 1)).view(reached.shape[:2]) / value_scale  # (members, B)
-                    worth = there.mean(dim=0)
-                    if settings.pessimism:
-                        worth = worth - settings.pessimism * there.std(dim=0)
-                    if settings.hinge:
-                        with torch.no_grad():
-                            at_home = value(x_source) / value_scale
-                        worth = -torch.relu(at_home - worth)
-                    gain = gain + settings.discount ** (k + 1) * worth.mean()
-            weight = 1.0 if value is None else settings.matching_weight
-            loss = weight * matching - gain
-            loss = loss + settings.correction_weight * size + settings.bound_weight * outside
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            if (update + 1) % interval == 0 or update + 1 == settings.num_updates:
-                figures = {"guide/loss": loss.item(), "guide/matching": matching.item(), "guide/value": gain.item()}
-                if not math.isfinite(figures["guide/loss"]):
-                    raise ValueError(f"the loss became {figures['guide/loss']} by update {update + 1}")
-                if log is not None:
-                    log(update + 1, figures)
-    translator.train(was_training)
+    try:
+        with _frozen(target_model), _frozen(source_model):
+            for update in trange(settings.num_updates, desc=description, disable=progress is False, mininterval=0.5):
+                rows = torch.randint(len(obs), (settings.batch_size,), generator=generator)
+                loss, figures = comparison.loss(obs[rows], generator)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+                optimizer.step()
+                schedule.step()
+                if (update + 1) % interval == 0 or update + 1 == settings.num_updates:
+                    if not math.isfinite(loss.item()):
+                        raise ValueError(f"the loss became {loss.item()} by update {update + 1}")
+                    if log is not None:
+                        log(update + 1, {name: figure.item() for name, figure in figures.items()})
+    finally:
+        translator.train(was_training)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The target under the translated policy beside the source under its own, see ``guide``."""
+
+    translator: ActionTranslator
+    target_model: MlpForwardDynamics
+    source_model: MlpForwardDynamics
+    source_actions: SourceActions
+    bounds: tuple[Tensor, Tensor]
+    settings: GuidanceSettings
+    value: Value | None
+    value_scale: float
+
+    def loss(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of observations ``(batch, obs_dim)``, and figures for a log."""
+        settings, (low, high) = self.settings, self.bounds
+        half_range = (high - low) / 2
+        x_source = x
+        matching, gain, correction, outside = (torch.zeros(()) for _ in range(4))
+        for k in range(settings.horizon):
+            asked = self.source_actions(x)
+            answer = self._translate(x, asked, generator)
+            action = torch.minimum(torch.maximum(answer, low), high)
+            reached = self.target_model.next_states(x, action)  # (members, B, O)
+            with torch.no_grad():  # the source's way does not depend on the translator
+                own = asked if k == 0 else self.source_actions(x_source)
+                x_source = self.source_model.next_state(x_source, own)
+            x = reached.mean(dim=0)
+            distance = (x - x_source) / self.source_model.change_normalizer.std
+            matching = matching + nn.functional.smooth_l1_loss(distance, torch.zeros_like(distance))
+            outside = outside + ((answer - action) / half_range).square().sum(dim=1).mean()
+            if answer.shape == asked.shape:
+                correction = correction + ((answer - asked) / half_range).square().sum(dim=1).mean()
+            if self.value is not None:
+                gain = gain + settings.discount ** (k + 1) * self._worth(self.value, reached, x_source).mean()
+        weight = 1.0 if self.value is None else settings.matching_weight
+        loss = weight * matching - gain
+        loss = loss + settings.correction_weight * correction + settings.bound_weight * outside
+        return loss, {"guide/loss": loss, "guide/matching": matching, "guide/value": gain}
+
+    def _translate(self, x: Tensor, asked: Tensor, generator: torch.Generator) -> Tensor:
+        noise_dim = self.translator.noise_dim
+        noise = standard_normal((len(x), noise_dim), x, generator) if noise_dim else None
+        return self.translator.translate(x, asked, noise=noise)
+
+    def _worth(self, value: Value, reached: Tensor, x_source: Tensor) -> Tensor:
+        """What the members' next observations ``(members, batch, obs_dim)`` are worth, ``(batch,)``."""
+        there = value(reached.flatten(0, 1)).view(reached.shape[:2]) / self.value_scale  # (members, B)
+        worth = there.mean(dim=0)
+        if self.settings.pessimism:
+            worth = worth - self.settings.pessimism * there.std(dim=0)
+        if self.settings.hinge:
+            with torch.no_grad():
+                at_home = value(x_source) / self.value_scale
+            worth = -torch.relu(at_home - worth)
+        return worth
 
 
 @torch.no_grad()
