@@ -124,7 +124,11 @@ def main(settings: Settings) -> None:
     models = settings.models.absolute()
     _, failures = run_units(
         run_unit,
-        [Unit(name, (task, str(models / name), str(models / "source"))) for name, task in tasks.items()],
+        [
+            # Finished rounds of other settings must not be gone on with.
+            Unit(name, (task, str(models / f"{name}-{task.fingerprint()}"), str(models / "source")))
+            for name, task in tasks.items()
+        ],
         folder,
         processes=settings.processes,
     )
