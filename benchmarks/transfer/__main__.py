@@ -20,8 +20,9 @@ from generative_policies.rollouts.provenance import require_writable, write_json
 from generative_policies.rollouts.units import Unit, run_units
 
 # Seconds of a unit on one of two busy cores, for the forecast; an arm that is not here takes DEFAULT_SECONDS.
-SECONDS = {"random": 10, "source": 10, "untranslated": 10, "linear": 60, "value_guided": 230, "residual_sac": 500}
-SECONDS |= {"sac_from_scratch": 480, "residual_sac_untranslated": 500, "identified_ppo": 400, "multi_step": 300}
+SECONDS = {"random": 10, "source": 10, "untranslated": 10, "linear": 60, "value_guided": 200, "residual_sac": 330}
+SECONDS |= {"sac_from_scratch": 300, "residual_sac_untranslated": 330, "identified_ppo": 400, "multi_step": 300}
+SECONDS |= {"value_expansion": 280, "exact": 500}
 DEFAULT_SECONDS = 180
 
 

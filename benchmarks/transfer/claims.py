@@ -35,10 +35,10 @@ RECOVERED = (
     ("reach-3-2", "mlp", 0.95, "Reach, arm of three links to two, a motor less, no value and no reward"),
     ("push-2-3", "mlp", 0.95, "Push, arm of two links to three, no value and no reward"),
     ("push-3-2", "mlp", 0.95, "Push, arm of three links to two, a motor less, no value and no reward"),
-    ("half_cheetah-A", "value_guided", 0.95, "HalfCheetah A, value-guided, no reward"),
-    ("half_cheetah-D", "value_guided", 0.95, "HalfCheetah D, value-guided, no reward"),
-    ("half_cheetah-G", "value_guided", 0.95, "HalfCheetah G, value-guided, no reward"),
-    ("half_cheetah-E", "value_guided", 0.88, "HalfCheetah E, value-guided, no reward"),
+    ("half_cheetah-A", "value_expansion", 0.95, "HalfCheetah A, value-guided, without the target's reward"),
+    ("half_cheetah-D", "value_expansion", 0.95, "HalfCheetah D, value-guided, without the target's reward"),
+    ("half_cheetah-G", "value_expansion", 0.95, "HalfCheetah G, value-guided, without the target's reward"),
+    ("half_cheetah-E", "value_expansion", 0.88, "HalfCheetah E, value-guided, without the target's reward"),
 )
 ABOVE = ("half_cheetah-A", "half_cheetah-D", "half_cheetah-G", "half_cheetah-E")
 
@@ -64,7 +64,7 @@ def _recovered(reports: Reports, target: str, row: str, least: float, text: str)
 
 def _above(reports: Reports, target: str) -> Claim:
     def judge() -> tuple[str, bool]:
-        guided, residual = reports[target]["value_guided"], reports[target]["residual_sac"]
+        guided, residual = reports[target]["value_expansion"], reports[target]["residual_sac"]
         return (
             f"{guided['score']:.0f} and {residual['score']:.0f}, {_seeds(guided)} and {_seeds(residual)}",
             guided["score"] > residual["score"],

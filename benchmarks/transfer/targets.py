@@ -83,8 +83,8 @@ LOCOMOTION = {
     **LEARNED,
     "source_episodes": 100,
     "inverse_dynamics_updates": 10_000,
-    "rounds": 4,
-    "episodes_per_round": 25,
+    "rounds": 5,
+    "episodes_per_round": 10,
     "noise": (0.05, 0.4),
 }
 # A handful of episodes, each collected with what the ones before have taught.
@@ -143,8 +143,9 @@ PUSHER_P2 = (
 CURVE = {"curve_steps": 5_000}
 WEAKER = (
     *REFERENCES,
-    Row("value_guided", FIVE),
+    Row("value_expansion", FIVE),
     Row("residual_sac", FIVE, CURVE),
+    Row("value_guided"),
     *matching_rows(TWICE),
     Row("value_guided_hinge"),
     Row("value_guided_pessimistic"),
@@ -155,7 +156,8 @@ UNTRANSLATED_RESIDUAL = Row("residual_sac_untranslated", FIVE, CURVE)
 FLOW_GUIDED = tuple(Row(f"value_guided_{flow}") for flow in FLOWS)
 NO_SHIFT = (
     Row("source", ONCE),
-    Row("value_guided_no_shift", FIVE),
+    Row("value_expansion_no_shift", FIVE),
+    Row("value_guided_no_shift"),
     Row("value_guided_hinge_no_shift"),
 )
 SPARE = (*REFERENCES, Row("mlp", FIVE), Row("linear", TWICE, FOUR, "linear-4"), Row("flow_prior_conditioned"))
@@ -221,7 +223,7 @@ TARGETS: Mapping[str, Target] = {
     "half_cheetah-B": half_cheetah(
         "B",
         "B: mass 1.5, gear 0.7, damping 1.5, friction 0.6",
-        (*REFERENCES, Row("mlp"), Row("value_guided"), Row("residual_sac", TWICE, CURVE)),
+        (*REFERENCES, Row("mlp"), Row("value_guided"), Row("value_expansion"), Row("residual_sac", TWICE, CURVE)),
     ),
     "half_cheetah-strong": half_cheetah("strong", "gear 1.4", SPARE),
     "half_cheetah-rewired": Target(
@@ -274,11 +276,11 @@ ENDS = ("source", "untranslated")
 SHORT: Mapping[str, tuple[str, ...]] = {
     "pusher-P1": (*ENDS, "linear-4"),
     "pusher-P2": (*ENDS, "identified_ppo-4"),
-    "half_cheetah-none": ("source", "value_guided_no_shift"),
-    "half_cheetah-A": (*ENDS, "value_guided"),
-    "half_cheetah-D": (*ENDS, "value_guided"),
-    "half_cheetah-G": (*ENDS, "value_guided", "residual_sac", "residual_sac_untranslated"),
-    "half_cheetah-E": (*ENDS, "value_guided"),
+    "half_cheetah-none": ("source", "value_expansion_no_shift"),
+    "half_cheetah-A": (*ENDS, "value_expansion"),
+    "half_cheetah-D": (*ENDS, "value_expansion"),
+    "half_cheetah-G": (*ENDS, "value_expansion", "residual_sac", "residual_sac_untranslated"),
+    "half_cheetah-E": (*ENDS, "value_expansion"),
     "half_cheetah-strong": (*ENDS, "mlp"),
     "reach-2-3": ("random", "source", "mlp"),
 }

@@ -2,7 +2,7 @@
 
 from generative_policies.training.ema import ExponentialMovingAverage
 from generative_policies.training.fit import FitResult, Trainable, fit
-from generative_policies.training.guidance import GuidanceSettings, SourceActions, Value, guide
+from generative_policies.training.guidance import GuidanceSettings, Reward, SourceActions, Value, guide
 from generative_policies.training.initialization import initial_weights
 from generative_policies.training.ridge import fit_ridge
 from generative_policies.training.settings import FitSettings
@@ -12,6 +12,7 @@ __all__ = [
     "FitResult",
     "FitSettings",
     "GuidanceSettings",
+    "Reward",
     "SourceActions",
     "Trainable",
     "Value",

@@ -25,6 +25,9 @@ SourceActions = Callable[[Tensor], Tensor]
 Value = Callable[[Tensor], Tensor]
 """The source's value ``(batch,)`` of observations ``(batch, obs_dim)``, differentiable."""
 
+Reward = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The source's reward ``(batch,)`` of steps ``(obs, actions, next_obs)``, ``(batch, ...)`` each, differentiable."""
+
 
 @dataclass(frozen=True)
 class GuidanceSettings:
@@ -85,6 +88,7 @@ def guide(
     settings: GuidanceSettings = GuidanceSettings(),  # frozen
     *,
     value: Value | None = None,
+    reward: Reward | None = None,
     generator: torch.Generator,
     log: Log | None = None,
     progress: bool | str = False,
@@ -107,13 +111,15 @@ def guide(
         bounds: Least and largest target actions, ``(action_dim,)`` each.
         settings: Sizes and weights.
         value: The source's value; ``None`` matches alone.
+        reward: The source's reward, fitted to data from home. With it, a value counts at the last step alone, after
+            the rewards on the way to it (Feinberg et al. 2018, value expansion); the target's is not asked for.
         generator: Source of batches and noise.
         log: Called with the update and its figures, ten times.
         progress: Show a progress bar, under a name where a string is given.
 
     Raises:
-        ValueError: If a shape is wrong, a pessimistic value gets a model of one member, or the loss becomes NaN or
-            infinite.
+        ValueError: If a shape is wrong, a pessimistic value gets a model of one member, a reward comes without a value
+            or with a hinge, or the loss becomes NaN or infinite.
     """
     low, high = bounds
     if obs.ndim != 2 or len(obs) == 0 or low.shape != high.shape or low.shape != (translator.action_dim,):
@@ -123,6 +129,8 @@ def guide(
         )
     if settings.pessimism and target_model.members < 2:
         raise ValueError(f"pessimism needs two members of target_model that may disagree, got {target_model.members}")
+    if reward is not None and (value is None or settings.hinge):
+        raise ValueError("a reward needs a value at the end of its steps, which no hinge limits")
     parameters = list(translator.parameters())
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.num_updates)
@@ -134,6 +142,7 @@ def guide(
         bounds,
         settings,
         value,
+        reward,
         1.0 if value is None else _spread(value, obs, generator),
     )
     was_training = translator.training
@@ -170,6 +179,7 @@ class _Comparison:
     bounds: tuple[Tensor, Tensor]
     settings: GuidanceSettings
     value: Value | None
+    reward: Reward | None
     value_scale: float
 
     def loss(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -186,13 +196,15 @@ class _Comparison:
             with torch.no_grad():  # the source's way does not depend on the translator
                 own = asked if k == 0 else self.source_actions(x_source)
                 x_source = self.source_model.next_state(x_source, own)
-            x = reached.mean(dim=0)
+            before, x = x, reached.mean(dim=0)
             distance = (x - x_source) / self.source_model.change_normalizer.std
             matching = matching + nn.functional.smooth_l1_loss(distance, torch.zeros_like(distance))
             outside = outside + ((answer - action) / half_range).square().sum(dim=1).mean()
             if answer.shape == asked.shape:
                 correction = correction + ((answer - asked) / half_range).square().sum(dim=1).mean()
-            if self.value is not None:
+            if self.reward is not None:
+                gain = gain + settings.discount**k * self.reward(before, action, x).mean() / self.value_scale
+            if self.value is not None and (self.reward is None or k + 1 == settings.horizon):
                 gain = gain + settings.discount ** (k + 1) * self._worth(self.value, reached, x_source).mean()
         weight = 1.0 if self.value is None else settings.matching_weight
         loss = weight * matching - gain

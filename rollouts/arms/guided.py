@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.forward_dynamics import MlpForwardDynamics
+from generative_policies.models import MlpRegressor
 from generative_policies.policies import source_actions, source_values
 from generative_policies.rollouts.aggregation import Learn
 from generative_policies.rollouts.arms.matching import TRANSLATORS, in_rounds
-from generative_policies.rollouts.arms.task import Study, Trained
+from generative_policies.rollouts.arms.task import Study, Trained, reward_features
 from generative_policies.rollouts.arms.translated import translated
 from generative_policies.rollouts.episodes import Episode, transitions
 from generative_policies.training import FitSettings, GuidanceSettings, fit, guide, initial_weights
@@ -27,19 +29,22 @@ def multi_step(study: Study) -> Trained:
     return translated(study, in_rounds(study, guided_by(study, "mlp", settings, with_value=False), "multi_step"))
 
 
-def value_guided(name: str, settings: GuidanceSettings, study: Study) -> Trained:
-    """Follow the source's value through the target's model, near to what the source would reach."""
+def value_guided(name: str, settings: GuidanceSettings, with_reward: bool, study: Study) -> Trained:
+    """Follow the source's value through the target's model, with the source's rewards on the way to it or without."""
     settings = replace(settings, num_updates=study.task.guide_updates)
-    return translated(study, in_rounds(study, guided_by(study, name, settings, with_value=True), study.task.arm))
+    learn = guided_by(study, name, settings, with_value=True, with_reward=with_reward)
+    return translated(study, in_rounds(study, learn, study.task.arm))
 
 
-def no_shift(name: str, settings: GuidanceSettings, study: Study) -> Trained:
+def no_shift(name: str, settings: GuidanceSettings, with_reward: bool, study: Study) -> Trained:
     """Do the same on the source itself: what of a value-guided gain is no translation but a better policy."""
     at_home = Study(replace(study.task, target=study.task.source), study.folder, study.num_envs, study.source_models)
-    return value_guided(name, settings, at_home)
+    return value_guided(name, settings, with_reward, at_home)
 
 
-def guided_by(study: Study, name: str, settings: GuidanceSettings, with_value: bool) -> Learn:
+def guided_by(
+    study: Study, name: str, settings: GuidanceSettings, *, with_value: bool, with_reward: bool = False
+) -> Learn:
     """Learn by ``guide``; each round tunes the source's model to the target, and goes on with the last translator."""
     if study.other_body or study.source_action_dim != study.action_dim:
         raise ValueError("models of both robots are followed on one observation: bodies and motors must be the same")
@@ -48,6 +53,7 @@ def guided_by(study: Study, name: str, settings: GuidanceSettings, with_value: b
     statistics = study.home_statistics
     act = source_actions(policy.policy, policy.observe())
     value = source_values(policy.policy, policy.observe()) if with_value else None
+    reward = study.source_reward if with_reward else None
     low, high = (torch.as_tensor(bound) for bound in study.target_bounds)
 
     def learn(
@@ -69,6 +75,8 @@ def guided_by(study: Study, name: str, settings: GuidanceSettings, with_value: b
             refit_normalizers=False,
         )
         translator = previous
+        # The first round's states are those of the policy untranslated, where a value misleads: it matches alone.
+        follows_value = value is not None and (previous is not None or study.rounds.count == 1)
         if translator is None:
             with initial_weights(generator):
                 translator = TRANSLATORS[name](study.action_dim, study.obs_dim, study.widths)
@@ -80,8 +88,9 @@ def guided_by(study: Study, name: str, settings: GuidanceSettings, with_value: b
             source_model,
             act,
             (low, high),
-            settings,
-            value=value,
+            settings if follows_value or value is None else replace(settings, horizon=1),
+            value=value if follows_value else None,
+            reward=partial(_reward, reward) if reward is not None and follows_value else None,
             generator=generator,
             progress=progress,
         )
@@ -90,18 +99,26 @@ def guided_by(study: Study, name: str, settings: GuidanceSettings, with_value: b
     return learn
 
 
-# What value guidance is tried with: the weights of the recipe, and variants that stay nearer to the source.
+def _reward(model: MlpRegressor, obs: Tensor, actions: Tensor, next_obs: Tensor) -> Tensor:
+    return model.mean(reward_features(obs, actions, next_obs)).squeeze(1)
+
+
 HINGE = GuidanceSettings(hinge=True)
 PESSIMISTIC = GuidanceSettings(pessimism=1.0)
-"""Values count less where the members of the model disagree."""
+EXPANSION = GuidanceSettings(horizon=3)
 
 VALUE_GUIDED: dict[str, Any] = {
-    "value_guided": partial(value_guided, "mlp", GuidanceSettings()),
-    "value_guided_no_shift": partial(no_shift, "mlp", GuidanceSettings()),
-    "value_guided_hinge": partial(value_guided, "mlp", HINGE),
-    "value_guided_hinge_no_shift": partial(no_shift, "mlp", HINGE),
-    "value_guided_pessimistic": partial(value_guided, "mlp", PESSIMISTIC),
+    "value_guided": partial(value_guided, "mlp", GuidanceSettings(), False),
+    "value_guided_no_shift": partial(no_shift, "mlp", GuidanceSettings(), False),
+    "value_guided_hinge": partial(value_guided, "mlp", HINGE, False),
+    "value_guided_hinge_no_shift": partial(no_shift, "mlp", HINGE, False),
+    "value_guided_pessimistic": partial(value_guided, "mlp", PESSIMISTIC, False),
     **{
-        f"value_guided_{name}": partial(value_guided, name, GuidanceSettings()) for name in TRANSLATORS if name != "mlp"
+        f"value_guided_{name}": partial(value_guided, name, GuidanceSettings(), False)
+        for name in TRANSLATORS
+        if name != "mlp"
     },
+    "value_expansion": partial(value_guided, "mlp", EXPANSION, True),
+    "value_expansion_no_shift": partial(no_shift, "mlp", EXPANSION, True),
 }
+"""Arms that follow the source's value: as it is, as far as it falls short, where models agree, after rewards."""

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from generative_policies.checkpoints import CheckpointError, load, save
-from generative_policies.data import TransitionDataset
+from generative_policies.data import EpisodicDataset, TransitionDataset
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.inverse_dynamics import MlpInverseDynamics
+from generative_policies.models import MlpRegressor
 from generative_policies.rollouts.aggregation import Rounds, learn_model
 from generative_policies.rollouts.episodes import Act, Episode, EpisodeContext, MakeEnv, run_episodes, transitions
 from generative_policies.rollouts.robots import Robot
@@ -176,10 +177,10 @@ class Study:
         return self.source_models / f"source-{name}"
 
     @cached_property
-    def home_data(self) -> TransitionDataset:
-        """Transitions of noisy episodes at home, from nearly the policy's own actions to noise that drowns them."""
+    def home_episodes(self) -> list[Episode]:
+        """Noisy episodes at home, from nearly the policy's own actions to noise that drowns them."""
         task = self.task
-        episodes = run_episodes(
+        return run_episodes(
             task.source.make,
             self.at_home,
             range(task.first_training_seed, task.first_training_seed + task.source_episodes),
@@ -187,7 +188,11 @@ class Study:
             num_envs=self.num_envs,
             progress="collect source episodes",
         )
-        return transitions(episodes)
+
+    @cached_property
+    def home_data(self) -> TransitionDataset:
+        """Transitions of the noisy episodes at home."""
+        return transitions(self.home_episodes)
 
     @cached_property
     def source_inverse_dynamics(self) -> MlpInverseDynamics:
@@ -195,6 +200,7 @@ class Study:
         model: MlpInverseDynamics = self._model_of_source(
             "inverse_dynamics",
             lambda data: MlpInverseDynamics(data.actions.shape[1], data.obs.shape[1], self.widths),
+            lambda: self.home_data,
         )
         return model
 
@@ -204,6 +210,17 @@ class Study:
         model: MlpForwardDynamics = self._model_of_source(
             "forward_dynamics",
             lambda data: MlpForwardDynamics(data.obs.shape[1], data.actions.shape[1], self.widths),
+            lambda: self.home_data,
+        )
+        return model
+
+    @cached_property
+    def source_reward(self) -> MlpRegressor:
+        """The source's reward as a function of ``reward_features``; one that was trained already is loaded."""
+        model: MlpRegressor = self._model_of_source(
+            "reward",
+            lambda data: MlpRegressor(1, data.condition.shape[1], self.widths),
+            lambda: RewardDataset.from_episodes(self.home_episodes),
         )
         return model
 
@@ -257,13 +274,13 @@ class Study:
         """Hidden widths of every network."""
         return [self.task.hidden_width] * 2
 
-    def _model_of_source(self, name: str, build: Callable[[TransitionDataset], nn.Module]) -> Any:
+    def _model_of_source(self, name: str, build: Callable[[Any], nn.Module], dataset: Callable[[], Any]) -> Any:
         path = self.home / f"{name}-{self.task.seed}"
         try:
             return load(path)
         except CheckpointError:
             pass
-        data = self.home_data
+        data = dataset()
         model = learn_model(
             lambda: build(data),
             data,
@@ -273,6 +290,33 @@ class Study:
         )
         save(model, path)
         return model.eval()
+
+
+@dataclass(frozen=True, eq=False)
+class RewardDataset(EpisodicDataset):
+    """What a model of the reward learns from.
+
+    Args:
+        episodes: ``(rows,)``, the episode of each row.
+        target: ``(rows, 1)``, rewards.
+        condition: ``(rows, 2 obs_dim + action_dim)``, see ``reward_features``.
+    """
+
+    target: NDArray[Any]
+    condition: NDArray[Any]
+
+    @classmethod
+    def from_episodes(cls, episodes: Sequence[Episode]) -> "RewardDataset":
+        """Return the rewards of whole episodes."""
+        data = transitions(episodes)
+        rewards = np.concatenate([episode.rewards for episode in episodes])[:, None]
+        features = np.concatenate([data.obs, data.actions, data.next_obs - data.obs], axis=1)
+        return cls(data.episodes, rewards, features)
+
+
+def reward_features(obs: torch.Tensor, actions: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+    """Return what a model of the reward sees of steps: observation, action and change, ``(batch, features)``."""
+    return torch.cat([obs, actions, next_obs - obs], dim=1)
 
 
 def leading(act: Act, entries: int | None) -> Act:
