@@ -15,7 +15,11 @@ from generative_policies.rollouts.report import format_report
 
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text()
-PAGES = [CHECKOUT / "README.md", CHECKOUT / "docs" / "environments.md", CHECKOUT / "docs" / "experiments" / "README.md"]
+PAGES = [
+    CHECKOUT / "README.md",
+    CHECKOUT / "docs" / "environments.md",
+    CHECKOUT / "docs" / "experiments" / "README.md",
+]
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -61,7 +65,7 @@ def test_commands_exist() -> None:
 def test_help_commands_run_as_printed(tmp_path: Path) -> None:
     lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
     commands = [line for line in lines if line and not line.startswith("make ")]
-    assert len(commands) == 9
+    assert len(commands) == 10
     for command in commands:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         # Benchmarks are run from a checkout, the rest from anywhere.
@@ -89,6 +93,7 @@ def test_the_parts_are_the_packages() -> None:
     for package in (
         "models",
         "inverse_dynamics",
+        "forward_dynamics",
         "action_translation",
         "data",
         "training",

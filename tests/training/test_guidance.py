@@ -75,10 +75,12 @@ def guided(
     settings: GuidanceSettings = QUICK,
     actions: Any = policy,
     value: Any = None,
+    reward: Any = None,
 ) -> Tensor:
     """Return the translated actions of a policy on states that were not trained on."""
     model = translator()
-    guide(model, states(), target, source, actions, BOUNDS, settings, value=value, generator=torch.Generator())
+    generator = torch.Generator()
+    guide(model, states(), target, source, actions, BOUNDS, settings, value=value, reward=reward, generator=generator)
     obs = states(seed=2)
     return model.predict(obs, actions(obs))
 
@@ -115,6 +117,18 @@ def test_a_value_leads_beyond_matching_and_a_hinge_does_not() -> None:
     # As far as the motors go: 0.5 (1 - a) on each joint, and a is 0 in the mean.
     assert worth["value"] == pytest.approx(1.0, abs=0.1)
     assert -0.05 < worth["hinge"] < 0.15 * worth["value"]
+
+
+def test_rewards_on_the_way_count_beside_the_value_at_the_end() -> None:
+    free = replace(QUICK, matching_weight=0.0, correction_weight=0.0, learning_rate=2e-3, num_updates=800)
+
+    def cost(obs: Tensor, actions: Tensor, next_obs: Tensor) -> Tensor:
+        assert torch.allclose(next_obs, 0.9 * obs + 0.5 * actions, atol=1e-5)
+        return -0.5 * actions.square().sum(dim=1)
+
+    found = guided(robot(0.5, 0.5), robot(0.5, 0.5), free, value=total, reward=cost)
+    # The largest of -a^2 / 2 + 0.99 * 0.5 a, on each joint.
+    assert found.mean() == pytest.approx(0.495, abs=0.03) and found.std() < 0.1
 
 
 def test_a_hinge_still_asks_for_what_the_source_reaches() -> None:
@@ -255,6 +269,9 @@ def test_what_cannot_be_guided_is_refused() -> None:
             run(obs, bounds)
     with pytest.raises(ValueError, match="the loss became nan by update 1"):
         run(states(), BOUNDS, value=lambda obs: obs.sum(dim=1) * torch.nan)
+    for settings, value in ((few, None), (replace(few, hinge=True), total)):
+        with pytest.raises(ValueError, match="a reward needs a value"):
+            guided(robot(0.5), robot(1.0), settings, value=value, reward=lambda obs, actions, next_obs: obs.sum(dim=1))
     with pytest.raises(ValueError, match="two members"):
         run(states(), BOUNDS, GuidanceSettings(num_updates=2, pessimism=1.0), total)
 

@@ -25,7 +25,7 @@ from generative_policies.rollouts.robots import Robot
 
 PENDULUM = "InvertedDoublePendulum-v5"
 REWARDED = {"residual_sac", "residual_sac_untranslated", "sac_from_scratch"}
-LONG = ("exact", "value_guided_no_shift", "value_guided_hinge_no_shift")  # their pendulum stands for 1,000 steps
+LONG = ("exact", *(arm for arm in ARMS if arm.endswith("_no_shift")))  # their pendulum stands for 1,000 steps
 TIMED = ("milliseconds",)
 
 
