@@ -78,7 +78,7 @@ class Target:
 
 REFERENCES = tuple(Row(arm, ONCE) for arm in ("random", "source", "untranslated", "exact"))
 LEARNED = {"source_episodes": 400, "inverse_dynamics_updates": 20_000, "updates": 8_000, "hidden_width": 256}
-PUSHER = {**LEARNED, "rounds": 2, "episodes_per_round": 25, "noise": (0.15, 0.3)}
+PUSHER = {**LEARNED, "rounds": 3, "episodes_per_round": 25, "noise": (0.075, 0.2)}
 LOCOMOTION = {
     **LEARNED,
     "source_episodes": 100,
@@ -92,10 +92,10 @@ FOUR = {"rounds": 4, "episodes_per_round": 1, "noise": (0.15, 0.3)}
 FLOWS = ("flow_prior", "flow_conditioned", "flow_prior_conditioned")
 
 
-def episodes(count: int) -> dict[str, int]:
-    """Return rounds of a number of target episodes, four at most but for the largest."""
+def episodes(count: int) -> Sizes:
+    """Return four rounds, or fewer where there are fewer target episodes, or so many that two are enough."""
     rounds = {1: 1, 2: 2, 50: 2}.get(count, 4)
-    return {"rounds": rounds, "episodes_per_round": count // rounds}
+    return {**FOUR, "rounds": rounds, "episodes_per_round": count // rounds}
 
 
 def matching_rows(main: tuple[int, ...], several: tuple[int, ...] = TWICE) -> tuple[Row, ...]:
