@@ -29,8 +29,9 @@ experiments: .venv/installed
 gallery: .venv/installed
 	$(BIN)/python docs/gallery.py
 
+# A worker a core; a file's tests stay together, since they share what is slow to make.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

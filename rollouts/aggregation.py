@@ -16,6 +16,8 @@ from generative_policies.models.dimensions import check_dim
 from generative_policies.rollouts.episodes import Act, Episode, MakeEnv, run_episodes, translated_act
 from generative_policies.training import FitSettings, fit, initial_weights
 
+ENOUGH = 10  # episodes, of which one is held out; of fewer, all are needed
+
 Label = Callable[[Sequence[Episode]], ActionPairDataset]
 """Pairs the target's episodes with source actions, such as by ``relabel`` with a source's inverse dynamics."""
 
@@ -166,7 +168,7 @@ def matching(
     Args:
         build: Makes an untrained translator, with weights from PyTorch's global generator.
         label: Turns episodes into pairs.
-        settings: Of each training. Where there is a single episode, none is held out.
+        settings: Of each training. Of fewer than ten episodes none is held out.
         pairs: Labelled data that are there already.
     """
 
@@ -181,7 +183,7 @@ def matching(
         data = ActionPairDataset.concatenate([*pairs, label(episodes)])
         with initial_weights(generator):
             translator = build()
-        held_out = settings.validation_fraction if data.num_episodes > 1 else 0.0
+        held_out = settings.validation_fraction if data.num_episodes >= ENOUGH else 0.0
         training = replace(settings, validation_fraction=held_out)
         fit(translator, data, training, generator=generator, progress=progress, state=state)
         return translator
@@ -213,7 +215,7 @@ def learn_model(
     """
     with initial_weights(generator):
         model = build()
-    held_out = FitSettings.validation_fraction if data.num_episodes > 1 else 0.0
+    held_out = FitSettings.validation_fraction if data.num_episodes >= ENOUGH else 0.0
     settings = FitSettings(num_updates=updates, validation_fraction=held_out)
     fit(model, data, settings, generator=generator, progress=progress)
     return model

@@ -169,9 +169,7 @@ def played_on_another_body(
         TypeError: If one is no planar arm.
         ValueError: If the tasks differ, states are missing or of another size, or actions have another shape.
     """
-    source, target = _arm("source_env", source_env), _arm("target_env", target_env)
-    if type(source) is not type(target):
-        raise ValueError(f"both arms must have one task, got {type(source).__name__} and {type(target).__name__}")
+    source, target = check_bodies(source_env, target_env)
     dynamics, steps = ExactDynamics(source_env), steps_of(episodes)
     states = _states_before(steps, ExactDynamics(target_env))
     if source_actions.shape != (expected := (len(states), len(dynamics.low))):
@@ -277,6 +275,21 @@ def task_cycle_error(env: gymnasium.Env[Any, Any], steps: Steps, labels: NDArray
     missed = np.linalg.norm(np.stack(reached) - wanted, axis=1)
     errors: Floats = missed / np.maximum(np.linalg.norm(wanted - steps.obs[:, : arm.task_dim], axis=1), 1e-9)
     return errors
+
+
+def check_bodies(
+    source_env: gymnasium.Env[Any, Any], target_env: gymnasium.Env[Any, Any]
+) -> tuple[PlanarArmEnv, PlanarArmEnv]:
+    """Return the two arms, whose states correspond.
+
+    Raises:
+        TypeError: If one is no planar arm.
+        ValueError: If the tasks differ.
+    """
+    source, target = _arm("source_env", source_env), _arm("target_env", target_env)
+    if type(source) is not type(target):
+        raise ValueError(f"both arms must have one task, got {type(source).__name__} and {type(target).__name__}")
+    return source, target
 
 
 def _arm(name: str, env: gymnasium.Env[Any, Any]) -> PlanarArmEnv:

@@ -7,7 +7,8 @@ import numpy as np
 
 from benchmarks.transfer.claims import Claim
 from benchmarks.transfer.targets import Target
-from generative_policies.rollouts.intervals import wilson_interval
+from generative_policies.rollouts.evaluation import recovered
+from generative_policies.rollouts.intervals import percentile_interval, pigeonhole_bootstrap_means
 from generative_policies.rollouts.report import report_target
 
 Results = dict[str, dict[str, list[dict[str, Any]]]]
@@ -29,18 +30,20 @@ def report(
             "seeds": [run["seed"] for run in runs],
             "score": figures["success_rate"] if has_success else figures["mean_return"],
             "score_by_seed": figures["success_by_seed"] if has_success else figures["mean_return_by_seed"],
-            "interval": figures["success_interval"] if has_success else figures["interquartile_mean_interval"],
+            "interval": figures["success_interval"] if has_success else _mean_interval(runs, rng),
             **{name: figures[name] for name in ("recovered", "recovered_interval", "recovered_note", "outside")},
             "target_steps": figures["target_steps"],
-            "seconds": figures["seconds"],
+            "seconds": float(np.mean([run["training_seconds"] for run in runs])),
             **{name: runs[0][name] for name in ("num_steps", "identified", "identification_error") if name in runs[0]},
         }
         if "milliseconds" in runs[0]:
             found[row]["milliseconds"] = float(np.median([run["milliseconds"] for run in runs]))
         if "fingertip_successes" in runs[0]:
-            hits = [hit for run in runs for hit in run["fingertip_successes"]]
-            found[row]["fingertip"] = float(np.mean(hits))
-            found[row]["fingertip_interval"] = wilson_interval(hits) if len(runs) == 1 else None
+            found[row]["fingertip"] = float(np.mean([run["fingertip_successes"] for run in runs]))
+    if all(name in found and "fingertip" in found[name] for name in ("source", "untranslated")):
+        floor, ceiling = found["untranslated"]["fingertip"], found["source"]["fingertip"]
+        for figures in found.values():
+            figures["fingertip_recovered"] = recovered(figures["fingertip"], floor, ceiling)
     return found
 
 
@@ -62,21 +65,18 @@ def format_target(target: Target, rows: Mapping[str, Mapping[str, Any]]) -> str:
         figures = rows[row]
         digits = 2 if figures["metric"] == "success" else 0
         score = f"{figures['score']:.{digits}f}"
-        if figures["metric"] == "success":
-            score += _interval(figures["interval"], digits)
-        elif len(figures["seeds"]) > 1:
-            by_seed = figures["score_by_seed"]
-            score += f" [seeds {min(by_seed):.0f} to {max(by_seed):.0f}]"
+        score += _interval(figures["interval"], digits)
+        share = NONE
+        if figures["recovered"] is not None:
+            share = f"{figures['recovered']:.2f}{_interval(figures['recovered_interval'], 2)}"
         if fingertip:
             score += f" ({figures['fingertip']:.2f})"
-        recovered = NONE
-        if figures["recovered"] is not None:
-            recovered = f"{figures['recovered']:.2f}{_interval(figures['recovered_interval'], 2)}"
+            share += f" ({_number(figures.get('fingertip_recovered'), 2)})" if figures["recovered"] is not None else ""
         cells = [
             row,
             str(len(figures["seeds"])),
             score,
-            recovered,
+            share,
             _number(figures.get("of_no_shift"), 2),
             _number(figures["target_steps"], 0),
             str(figures["num_steps"]) if figures.get("num_steps") else NONE,
@@ -92,6 +92,10 @@ def format_claims(claims: Sequence[Claim]) -> str:
     lines = ["| claim | found | |", "|---|---|---|"]
     lines += [f"| {claim.text} | {claim.found} | {claim.verdict} |" for claim in claims]
     return "\n".join(lines)
+
+
+def _mean_interval(runs: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> list[float]:
+    return list(percentile_interval(pigeonhole_bootstrap_means(np.array([run["returns"] for run in runs]), rng)))
 
 
 def _interval(interval: Sequence[float] | None, digits: int) -> str:

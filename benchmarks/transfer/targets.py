@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generative_policies.rollouts.arms import ArmTask
+from generative_policies.rollouts.arms.guided import WAYS
 from generative_policies.rollouts.robots import Robot
 
-ONCE, TWICE, FIVE = (0,), (0, 1), (0, 1, 2, 3, 4)
+# Training seeds 0 to 3 and reset seeds below 20,000 have been looked at while methods were chosen.
+ONCE, TWICE, FIVE = (0,), (4, 5), (4, 5, 6, 7, 8)
+FIRST_SEED = 20_000
 REFERENCES_BUT_EXACT = ("random", "source", "untranslated")
 Sizes = Mapping[str, Any]
 
@@ -71,7 +74,7 @@ class Target:
             policy=self.policy,
             vecnormalize=None,
             episodes=episodes,
-            first_seed=10_000,
+            first_seed=FIRST_SEED,
             **{**self.sizes, **row.sizes},
         )
 
@@ -154,11 +157,17 @@ WEAKER = (
 )
 UNTRANSLATED_RESIDUAL = Row("residual_sac_untranslated", FIVE, CURVE)
 FLOW_GUIDED = tuple(Row(f"value_guided_{flow}") for flow in FLOWS)
+# The budget of half as many steps was chosen when these were seen; they stay in the table.
+LONGER = {"rounds": 10}
+AT_100_000 = (
+    Row("value_guided", TWICE, LONGER, "value_guided-100k"),
+    Row("value_expansion", TWICE, LONGER, "value_expansion-100k"),
+    Row("residual_sac", TWICE, {**LONGER, **CURVE}, "residual_sac-100k"),
+)
 NO_SHIFT = (
     Row("source", ONCE),
     Row("value_expansion_no_shift", FIVE),
-    Row("value_guided_no_shift"),
-    Row("value_guided_hinge_no_shift"),
+    *(Row(f"{way}_no_shift") for way in WAYS if way != "value_expansion"),
 )
 SPARE = (*REFERENCES, Row("mlp", FIVE), Row("linear", TWICE, FOUR, "linear-4"), Row("flow_prior_conditioned"))
 
@@ -170,6 +179,25 @@ def half_cheetah(shift: str, title: str, rows: tuple[Row, ...]) -> Target:
     target = Robot("HalfCheetah-v5", shift)
     return Target(
         f"HalfCheetah, {title}", HALF_CHEETAH, target, "HalfCheetah-v5", LOCOMOTION, rows, "half_cheetah-none"
+    )
+
+
+def fewer_motors(motors: tuple[int, ...], title: str) -> Target:
+    """Return a pusher without some of its motors."""
+    return Target(
+        f"Pusher, {title}",
+        Robot("Pusher-v5"),
+        Robot("Pusher-v5", motors=motors),
+        "Pusher-v5",
+        {**PUSHER, "rounds": 4},
+        (
+            Row("random", ONCE),
+            Row("source", ONCE),
+            Row("exact", ONCE),
+            Row("mlp"),
+            Row("linear"),
+            Row("flow_prior_conditioned"),
+        ),
     )
 
 
@@ -202,7 +230,7 @@ TARGETS: Mapping[str, Target] = {
         Robot("Pusher-v5"),
         Robot("Pusher-v5", "P2"),
         "Pusher-v5",
-        PUSHER,
+        {**PUSHER, "rounds": 4},
         PUSHER_P2,
     ),
     "pusher-published": Target(
@@ -218,7 +246,7 @@ TARGETS: Mapping[str, Target] = {
     ),
     "half_cheetah-A": half_cheetah("A", "A: mass 1.3, gear 0.9, damping 1.5, friction 0.6", WEAKER),
     "half_cheetah-D": half_cheetah("D", "D: damping 2", WEAKER),
-    "half_cheetah-G": half_cheetah("G", "G: gear 0.7", (*WEAKER, UNTRANSLATED_RESIDUAL, *FLOW_GUIDED)),
+    "half_cheetah-G": half_cheetah("G", "G: gear 0.7", (*WEAKER, UNTRANSLATED_RESIDUAL, *FLOW_GUIDED, *AT_100_000)),
     "half_cheetah-E": half_cheetah("E", "E: mass 1.2, gear 0.8, damping 1.5, friction 0.7", WEAKER),
     "half_cheetah-B": half_cheetah(
         "B",
@@ -234,21 +262,8 @@ TARGETS: Mapping[str, Target] = {
         LOCOMOTION,
         SPARE,
     ),
-    "pusher-fewer": Target(
-        "Pusher, the last of seven motors missing",
-        Robot("Pusher-v5"),
-        Robot("Pusher-v5", motors=(0, 1, 2, 3, 4, 5)),
-        "Pusher-v5",
-        {**PUSHER, "rounds": 4},
-        (
-            Row("random", ONCE),
-            Row("source", ONCE),
-            Row("exact", ONCE),
-            Row("mlp"),
-            Row("linear"),
-            Row("flow_prior_conditioned"),
-        ),
-    ),
+    "pusher-six": fewer_motors((0, 1, 2, 3, 4, 5), "the last of seven motors missing"),
+    "pusher-five": fewer_motors((0, 1, 2, 3, 4), "the last two of seven motors missing"),
     "reach-2-3": arm(2, 3, "Reach"),
     "reach-3-2": arm(3, 2, "Reach"),
     "push-2-3": arm(2, 3, "Push"),

@@ -10,7 +10,8 @@ from generative_policies.rollouts.arms.run import (
     why_not,
     wrap_for_video,
 )
-from generative_policies.rollouts.arms.task import ArmTask, Study, Trained
+from generative_policies.rollouts.arms.study import Study
+from generative_policies.rollouts.arms.task import ArmTask, Trained
 
 __all__ = [
     "ARMS",

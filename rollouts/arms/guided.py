@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.forward_dynamics import MlpForwardDynamics
-from generative_policies.models import MlpRegressor
 from generative_policies.policies import source_actions, source_values
 from generative_policies.rollouts.aggregation import Learn
 from generative_policies.rollouts.arms.matching import TRANSLATORS, in_rounds
-from generative_policies.rollouts.arms.task import Study, Trained, reward_features
+from generative_policies.rollouts.arms.source_reward import predicted_reward
+from generative_policies.rollouts.arms.study import Study
+from generative_policies.rollouts.arms.task import Trained
 from generative_policies.rollouts.arms.translated import translated
 from generative_policies.rollouts.episodes import Episode, transitions
 from generative_policies.training import FitSettings, GuidanceSettings, fit, guide, initial_weights
@@ -90,7 +90,7 @@ def guided_by(
             (low, high),
             settings if follows_value or value is None else replace(settings, horizon=1),
             value=value if follows_value else None,
-            reward=partial(_reward, reward) if reward is not None and follows_value else None,
+            reward=partial(predicted_reward, reward) if reward is not None and follows_value else None,
             generator=generator,
             progress=progress,
         )
@@ -99,26 +99,20 @@ def guided_by(
     return learn
 
 
-def _reward(model: MlpRegressor, obs: Tensor, actions: Tensor, next_obs: Tensor) -> Tensor:
-    return model.mean(reward_features(obs, actions, next_obs)).squeeze(1)
-
-
-HINGE = GuidanceSettings(hinge=True)
-PESSIMISTIC = GuidanceSettings(pessimism=1.0)
-EXPANSION = GuidanceSettings(horizon=3)
-
-VALUE_GUIDED: dict[str, Any] = {
-    "value_guided": partial(value_guided, "mlp", GuidanceSettings(), False),
-    "value_guided_no_shift": partial(no_shift, "mlp", GuidanceSettings(), False),
-    "value_guided_hinge": partial(value_guided, "mlp", HINGE, False),
-    "value_guided_hinge_no_shift": partial(no_shift, "mlp", HINGE, False),
-    "value_guided_pessimistic": partial(value_guided, "mlp", PESSIMISTIC, False),
-    **{
-        f"value_guided_{name}": partial(value_guided, name, GuidanceSettings(), False)
-        for name in TRANSLATORS
-        if name != "mlp"
-    },
-    "value_expansion": partial(value_guided, "mlp", EXPANSION, True),
-    "value_expansion_no_shift": partial(no_shift, "mlp", EXPANSION, True),
+# Each by the name of its translator, its settings, and whether the source's rewards count on the way to its value.
+WAYS: dict[str, tuple[str, GuidanceSettings, bool]] = {
+    "value_guided": ("mlp", GuidanceSettings(), False),
+    "value_guided_hinge": ("mlp", GuidanceSettings(hinge=True), False),
+    "value_guided_pessimistic": ("mlp", GuidanceSettings(pessimism=1.0), False),
+    **{f"value_guided_{name}": (name, GuidanceSettings(), False) for name in TRANSLATORS if name != "mlp"},
+    "value_expansion": ("mlp", GuidanceSettings(horizon=3), True),
 }
-"""Arms that follow the source's value: as it is, as far as it falls short, where models agree, after rewards."""
+VALUE_GUIDED: dict[str, Any] = {
+    name: arm
+    for way, arguments in WAYS.items()
+    for name, arm in (
+        (way, partial(value_guided, *arguments)),
+        (f"{way}_no_shift", partial(no_shift, *arguments)),
+    )
+}
+"""Arms that follow the source's value, each beside its control."""

@@ -12,7 +12,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from generative_policies.envs import identify_shift
 from generative_policies.rollouts.aggregation import Rounds
 from generative_policies.rollouts.arms.matching import num_steps, train_by_matching
-from generative_policies.rollouts.arms.task import Study, Trained
+from generative_policies.rollouts.arms.study import Study
+from generative_policies.rollouts.arms.task import Trained
 from generative_policies.rollouts.arms.translated import translated, translated_env
 from generative_policies.rollouts.episodes import Episode, run_episodes, source_act
 from generative_policies.rollouts.pairing import steps_of
@@ -31,7 +32,7 @@ def identified(study: Study) -> Trained:
     )
     found = train_by_matching(Study(task, study.folder, study.num_envs, study.source_models), "mlp")
     trained = translated(study, found)
-    make = partial(translated_env, study.task, found.translator, study.policy)
+    make = partial(translated_env, study.task, found.translator, study.policy)  # on the target itself
     return trained._replace(make=make, details=trained.details | details, episodes=episodes)
 
 
@@ -41,10 +42,8 @@ def identified_ppo(study: Study) -> Trained:
     Raises:
         TypeError: If the source policy is none of PPO.
     """
-    policy = study.policy.policy
-    if not isinstance(policy, ActorCriticPolicy) or study.policy.statistics is not None:
-        normalised = "" if study.policy.statistics is None else " with VecNormalize statistics"
-        raise TypeError(f"PPO can go on with a policy of its own alone, got {type(policy).__name__}{normalised}")
+    check("identified_ppo", study)
+    policy: Any = study.policy.policy
     simulated, episodes, details = identify(study)
     model = PPO(
         "MlpPolicy",
@@ -55,6 +54,9 @@ def identified_ppo(study: Study) -> Trained:
         seed=study.task.seed,
         device="cpu",
     )
+    envs = model.get_env()
+    assert envs is not None  # it was given one
+    envs.seed(study.first_target_seed)  # the constructor's are those of tuning
     model.policy.load_state_dict(policy.state_dict())
     model.policy.log_std.data.fill_(-1.0)  # a converged policy explores too little to change
     model.learn(study.task.simulated_steps)

@@ -22,7 +22,8 @@ from generative_policies.data import ActionPairDataset
 from generative_policies.inverse_dynamics import MlpInverseDynamics
 from generative_policies.policies import BehaviorCloning
 from generative_policies.rollouts.aggregation import Aggregated, Learn, aggregate, learn_model, matching
-from generative_policies.rollouts.arms.task import Study, Trained
+from generative_policies.rollouts.arms.study import Study
+from generative_policies.rollouts.arms.task import Trained
 from generative_policies.rollouts.arms.translated import simulated_composition, translated
 from generative_policies.rollouts.episodes import Episode, EpisodeContext, random_act, source_act, transitions
 from generative_policies.rollouts.pairing import ask_learned, played_on_another_body, relabel
@@ -56,11 +57,10 @@ def composed(study: Study) -> Trained:
 def composed_simulator(study: Study) -> Trained:
     """Ask the target's inverse dynamics for the next observation that the source's simulator gives."""
     found = train_composed(study)
-    trained = translated(study, found)
     translator = found.translator
     assert isinstance(translator, ComposedActionTranslator)
     make = partial(simulated_composition, study.task.target.make, study.task.source.make, translator.inverse_dynamics)
-    return trained._replace(make=make)
+    return Trained(make, study.at_home, {"target_steps": num_steps(found.episodes)}, found.episodes)
 
 
 def behavior_cloning(study: Study) -> Trained:

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from generative_policies.rollouts.arms.task import Study, Trained
+from generative_policies.rollouts.arms.study import Study
+from generative_policies.rollouts.arms.task import Trained
 from generative_policies.rollouts.episodes import MakeEnv, random_act
 from generative_policies.rollouts.exact_translation import ExactTranslationWrapper
 

@@ -15,7 +15,8 @@ from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.policies import TranslatedPolicy
 from generative_policies.rollouts.aggregation import Rounds
 from generative_policies.rollouts.arms.matching import num_steps, train_linear
-from generative_policies.rollouts.arms.task import Study, Trained
+from generative_policies.rollouts.arms.study import Study
+from generative_policies.rollouts.arms.task import Trained
 from generative_policies.rollouts.episodes import MakeEnv, run_episodes, source_act
 from generative_policies.wrappers import ResidualActionWrapper, vec_env
 

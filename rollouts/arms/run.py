@@ -1,5 +1,6 @@
 """Running an arm: train it where it learns, evaluate it on the test seeds."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -15,9 +16,11 @@ from generative_policies.policies import source_values
 from generative_policies.rollouts.aggregation import share_outside
 from generative_policies.rollouts.arms import guided, identified, matching, references, reinforcement
 from generative_policies.rollouts.arms.matching import TRANSLATORS
-from generative_policies.rollouts.arms.task import ArmTask, Study, Trained
+from generative_policies.rollouts.arms.study import Study
+from generative_policies.rollouts.arms.task import ArmTask, Trained
 from generative_policies.rollouts.arms.translated import translated_env
 from generative_policies.rollouts.episodes import Act, Episode, MakeEnv, run_episodes
+from generative_policies.rollouts.pairing import check_bodies
 from generative_policies.rollouts.provenance import versions
 
 UNTRAINED = ("random", "source", "untranslated", "exact")
@@ -86,7 +89,10 @@ def train_and_evaluate(
     if task.arm not in ARMS:
         raise ValueError(f"arm must be one of {', '.join(ARMS)}; got {task.arm!r}")
     torch.set_num_threads(1)
-    trained = ARMS[task.arm](Study(task, models, num_envs, source_models))
+    study = Study(task, models, num_envs, source_models)
+    started = time.perf_counter()
+    trained = ARMS[task.arm](study)
+    training_seconds = time.perf_counter() - started - study.source_seconds
     seeds = range(task.first_seed, task.first_seed + task.episodes)
     episodes = run_episodes(trained.make, trained.act, seeds, num_envs=num_envs)
     details = dict(trained.details)
@@ -98,7 +104,9 @@ def train_and_evaluate(
         "seed": task.seed,
         **_figures(episodes),
         **details,
+        "training_seconds": training_seconds,
         "task": asdict(task),
+        "fingerprint": task.fingerprint(),
         "versions": versions(),
     }
     return result, episodes
@@ -117,8 +125,12 @@ def why_not(arm: str, study: Study) -> str | None:
         elif arm in guided.VALUE_GUIDED:
             source_values(study.policy.policy, study.policy.observe())
         elif arm in ("composed_simulator", "identified", "identified_ppo"):
-            ExactDynamics(study.task.source.make())
+            sizes = [ExactDynamics(robot.make()).state_size for robot in (study.task.source, study.task.target)]
+            if sizes[0] != sizes[1]:
+                return f"the source's physics states have {sizes[0]} entries, the target's {sizes[1]}"
             identified.check(arm, study)
+        elif study.other_body and arm in TRANSLATORS:
+            check_bodies(study.task.source.make(), study.task.target.make())
         elif arm in ("residual_sac", "residual_sac_untranslated"):
             reinforcement.check(study)
     except (TypeError, ValueError) as error:

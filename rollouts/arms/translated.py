@@ -13,7 +13,8 @@ from generative_policies.checkpoints import save
 from generative_policies.envs import ExactDynamics, get_state, set_state
 from generative_policies.inverse_dynamics import InverseDynamics
 from generative_policies.rollouts.aggregation import Aggregated
-from generative_policies.rollouts.arms.task import ArmTask, Study, Trained
+from generative_policies.rollouts.arms.study import Study
+from generative_policies.rollouts.arms.task import ArmTask, Trained
 from generative_policies.rollouts.episodes import MakeEnv
 from generative_policies.rollouts.source_policies import SourcePolicy
 from generative_policies.wrappers import ActionTranslationWrapper

@@ -171,7 +171,7 @@ def test_states_are_recorded_where_they_are_asked_for(tmp_path: Path) -> None:
         assert_same(replace(ours, success=None), theirs)
 
 
-def test_of_a_single_episode_none_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_few_episodes_none_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     fractions: list[float] = []
     for_real = aggregation.fit
 
@@ -180,9 +180,9 @@ def test_of_a_single_episode_none_is_held_out(monkeypatch: pytest.MonkeyPatch) -
         return for_real(model, data, settings, **arguments)
 
     monkeypatch.setattr(aggregation, "fit", record)
-    result = run(rounds=2, episodes=1)
+    result = run(rounds=2, episodes=9)
     assert fractions == [0.0, SHORT.validation_fraction]
-    for count in (1, 2):
+    for count in (9, 10):
         data = transitions(result.episodes[:count])
         learn_model(lambda: MlpInverseDynamics(1, 9, (16,)), data, 2, torch.Generator().manual_seed(0))
     assert fractions[2:] == [0.0, FitSettings().validation_fraction]

@@ -26,7 +26,7 @@ from generative_policies.rollouts.robots import Robot
 PENDULUM = "InvertedDoublePendulum-v5"
 REWARDED = {"residual_sac", "residual_sac_untranslated", "sac_from_scratch"}
 LONG = ("exact", *(arm for arm in ARMS if arm.endswith("_no_shift")))  # their pendulum stands for 1,000 steps
-TIMED = ("milliseconds",)
+TIMED = ("milliseconds", "training_seconds")
 
 
 def task(arm: str, **changes: Any) -> ArmTask:
