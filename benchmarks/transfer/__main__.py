@@ -171,19 +171,19 @@ def add_no_shift(reports: dict[str, dict[str, Any]], targets: Mapping[str, Targe
 PROVENANCE = """\
 `python -m benchmarks.transfer --output benchmarks/results`: 100 paired episodes a unit, reset seeds from 20,000,
 training seeds 4 to 8. Intervals of 95 % resample training seeds and episodes; with two training seeds they are too
-narrow. Recovered: share of the distance from the source policy untranslated to the source policy at home (from random actions,
-where its actions do not fit). Of no-shift: the same with what the same training reaches on the unshifted source in the
-place of the source policy. Minutes: of collecting on the target and learning, on one of two busy cores, without models
-of the source.
+narrow. Recovered: share of the distance from the source policy untranslated to the source policy at home (from random
+actions, where its actions do not fit). Of no-shift: the same with what the same training reaches on the unshifted
+source in the place of the source policy. Minutes: of collecting on the target and learning, on one of two busy cores,
+without models of the source.
 
 What was tried while methods were chosen, on training seeds 0 to 3 and reset seeds below 20,000, which are not among
-these: the linear translator 19 settings of penalty, features, labels and noise on Pusher P1; identification five losses
-on P1 and P2; value guidance ten runs on HalfCheetah A, E, G and the unshifted one (horizon, weight of matching, rewards
-or not, sizes of rounds, a first round that matches); PPO in simulation four runs on P2, a correction by PPO among them,
-which failed. The MLP, the flows, the composition and cloning are as the commands' defaults, which earlier comparisons
-settled on; SAC has the settings of `benchmarks.steering`. So the MLP and SAC have had less tuning for these targets
-than the value-guided arms. The budget on HalfCheetah was halved to 50,000 steps after runs with 100,000; rows that end
-in -100k keep those."""
+these: the linear translator 19 settings of penalty, features, labels and noise on Pusher P1; identification five
+losses on P1 and P2; value guidance ten runs on HalfCheetah A, E, G and the unshifted one (horizon, weight of
+matching, rewards or not, sizes of rounds, a first round that matches); PPO in simulation four runs on P2, a
+correction by PPO among them, which failed. The MLP, the flows, the composition and cloning are as the commands'
+defaults, which earlier comparisons settled on; SAC has the settings of `benchmarks.steering`. So the MLP and SAC have
+had less tuning for these targets than the value-guided arms. The budget on HalfCheetah was halved to 50,000 steps
+after runs with 100,000; rows that end in -100k keep those."""
 
 
 if __name__ == "__main__":

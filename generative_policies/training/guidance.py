@@ -112,7 +112,8 @@ def guide(
         settings: Sizes and weights.
         value: The source's value; ``None`` matches alone.
         reward: The source's reward, fitted to data from home. With it, a value counts at the last step alone, after
-            the rewards on the way to it (Feinberg et al. 2018, value expansion); the target's is not asked for.
+            the rewards on the way to it (Feinberg et al. 2018, value expansion), so both must be in one unit: that of
+            what the critic was trained on, whose discount is the settings'. The target's is not asked for.
         generator: Source of batches and noise.
         log: Called with the update and its figures, ten times.
         progress: Show a progress bar, under a name where a string is given.

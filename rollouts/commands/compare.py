@@ -76,6 +76,11 @@ class CompareSettings:
     """Gradient steps of each translator in each round."""
     hidden_width: int = 256
     """Width of the two hidden layers of every network."""
+    noise: tuple[float, float] = (0.075, 0.2)
+    """Least and largest noise while collecting on the target, drawn for each episode, in units of half the action
+    range; with a handful of episodes twice as much says more."""
+    target_steps: int | None = None
+    """Target steps of the arms that learn from its reward; as many as the other arms may take by default."""
     video_episodes: int = 3
     """The first test episodes are shown in a video; 0 for none."""
     processes: int = 2
@@ -104,6 +109,8 @@ class CompareSettings:
         for name in ("env_arguments", "target_env_arguments"):
             if not isinstance(_json(name, getattr(self, name)), dict):
                 raise ValueError(f"{name} must be a JSON object, got {getattr(self, name)!r}")
+        if not 0 <= self.noise[0] <= self.noise[1]:
+            raise ValueError(f"noise must be a least and a largest value, got {self.noise}")
         if self.first_seed < 10_000:
             raise ValueError(f"first_seed must be 10000 at least, those below are for training; got {self.first_seed}")
 
@@ -141,6 +148,8 @@ SIZES = (
     "episodes_per_round",
     "updates",
     "hidden_width",
+    "noise",
+    "target_steps",
 )
 
 

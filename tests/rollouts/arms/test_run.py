@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from generative_policies.rollouts import aggregation
 from generative_policies.rollouts.aggregation import Rounds
 from generative_policies.rollouts.arms import (
     ARMS,
@@ -205,3 +206,20 @@ def test_a_few_episodes_tell_how_motors_are_wired(tmp_path: Path) -> None:
     answers = found.translator.predict(obs, asked)
     # The first motor of an action drives the second of the source's, the second the first in reverse.
     assert np.abs(answers - np.column_stack([asked[:, 1], -asked[:, 0]])).mean() < 0.15
+
+
+@pytest.mark.parametrize("arm", ["value_guided_no_shift", "value_expansion_no_shift"])
+def test_a_control_without_a_shift_learns_and_is_judged_at_home(
+    arm: str, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected: list[Any] = []
+    for_real = aggregation.run_episodes
+
+    def record(make_env: Any, *arguments: Any, **options: Any) -> Any:
+        collected.append(make_env())
+        return for_real(make_env, *arguments, **options)
+
+    monkeypatch.setattr(aggregation, "run_episodes", record)
+    trained = ARMS[arm](Study(task(arm), tmp_path, 2, models))
+    gears = [env.unwrapped.model.actuator_gear[0, 0] for env in (*collected, trained.make())]
+    assert len(gears) == 2 and set(gears) == {Robot(PENDULUM).make().unwrapped.model.actuator_gear[0, 0]}
