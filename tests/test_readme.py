@@ -18,6 +18,7 @@ README = (CHECKOUT / "README.md").read_text()
 PAGES = [
     CHECKOUT / "README.md",
     CHECKOUT / "docs" / "environments.md",
+    CHECKOUT / "docs" / "transfer.md",
     CHECKOUT / "docs" / "experiments" / "README.md",
 ]
 
@@ -87,6 +88,16 @@ def test_the_demos_table_is_that_of_the_committed_report() -> None:
     assert format_report(report).split("\n\n")[0] in README
     assert report["settings"]["quick"] is False and len(report["arms"]["linear"]["returns"]) == 50
     assert report["versions"]["torch"]
+
+
+def test_the_short_form_of_transfer_is_that_of_the_committed_results() -> None:
+    table = (CHECKOUT / "benchmarks" / "results" / "transfer.md").read_text().splitlines()
+    section = README.split("## Which method, when")[1].split("## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "held against" not in line]
+    assert len(rows) >= 5 and set(rows) <= set(table)
+    # All that was measured, not what was reached alone.
+    verdicts = [line for line in table if line.endswith(("reached |", "missed |", "seeds |"))]
+    assert set(rows) == set(verdicts)
 
 
 def test_the_parts_are_the_packages() -> None:
