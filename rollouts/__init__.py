@@ -1,6 +1,7 @@
 """From data to claims: episodes, pairing, experts, evaluation, plots, videos and the command line."""
 
 import generative_policies.envs  # noqa: F401  # first: it imports MuJoCo also where OpenGL is missing
+from generative_policies.rollouts.bodies import Matched, played_on_another_body, task_cycle_error
 from generative_policies.rollouts.collection import PhysicsEpisodes, collect_random
 from generative_policies.rollouts.episodes import (
     Act,
@@ -14,7 +15,7 @@ from generative_policies.rollouts.episodes import (
 )
 from generative_policies.rollouts.evaluation import ArmResult, evaluate_arm, recovered
 from generative_policies.rollouts.experts import load_expert
-from generative_policies.rollouts.pairing import Matched, Steps, played_on_another_body, relabel, task_cycle_error
+from generative_policies.rollouts.pairing import Steps, relabel
 
 __all__ = [
     "Act",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,28 +48,26 @@ class Rounds:
             raise ValueError(f"noise must be a least and a largest value, got {self.noise}")
 
 
-class Learn(Protocol):
-    """Makes a translator of all that was collected so far; it keeps nothing from one round to the next."""
+class Round(NamedTuple):
+    """What a translator is learned from in a round.
 
-    def __call__(
-        self,
-        episodes: Sequence[Episode],
-        previous: ActionTranslator | None,
-        *,
-        generator: torch.Generator,
-        state: Path | None,
-        progress: bool | str,
-    ) -> ActionTranslator:
-        """Return the translator of a round.
+    Attributes:
+        episodes: Of the target, of all rounds so far, in their order.
+        previous: The translator of the round before.
+        generator: Source of weights, batches and noise.
+        state: A file that a training may keep its state in, see ``fit``.
+        progress: As in ``fit``.
+    """
 
-        Args:
-            episodes: Of all rounds, in their order.
-            previous: The translator of the round before.
-            generator: Source of weights, batches and noise.
-            state: A file that a training may keep its state in, see ``fit``.
-            progress: As in ``fit``.
-        """
-        ...
+    episodes: Sequence[Episode]
+    previous: ActionTranslator | None
+    generator: torch.Generator
+    state: Path | None = None
+    progress: bool | str = False
+
+
+Learn = Callable[[Round], ActionTranslator]
+"""Makes a translator of all that was collected so far; it keeps nothing from one round to the next."""
 
 
 class Aggregated(NamedTuple):
@@ -143,11 +141,13 @@ def aggregate(
         )
         episodes += collected
         translator = learn(
-            episodes,
-            translator,
-            generator=generator,
-            state=None if folder is None else folder / f"round-{k}.training",
-            progress=f"{name}, round {k + 1}: train" if progress else False,
+            Round(
+                episodes,
+                translator,
+                generator,
+                None if folder is None else folder / f"round-{k}.training",
+                f"{name}, round {k + 1}: train" if progress else False,
+            )
         )
         act = translated_act(source, translator)
         if folder is not None and finished is not None:
@@ -172,20 +172,13 @@ def matching(
         pairs: Labelled data that are there already.
     """
 
-    def learn(
-        episodes: Sequence[Episode],
-        previous: ActionTranslator | None,
-        *,
-        generator: torch.Generator,
-        state: Path | None,
-        progress: bool | str,
-    ) -> ActionTranslator:
-        data = ActionPairDataset.concatenate([*pairs, label(episodes)])
-        with initial_weights(generator):
+    def learn(current: Round) -> ActionTranslator:
+        data = ActionPairDataset.concatenate([*pairs, label(current.episodes)])
+        with initial_weights(current.generator):
             translator = build()
         held_out = settings.validation_fraction if data.num_episodes >= ENOUGH else 0.0
         training = replace(settings, validation_fraction=held_out)
-        fit(translator, data, training, generator=generator, progress=progress, state=state)
+        fit(translator, data, training, generator=current.generator, progress=current.progress, state=current.state)
         return translator
 
     return learn

@@ -1,10 +1,8 @@
 """Arms through a learned model of the target: multi-step matching, and the value of the source's critic."""
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,13 @@ import torch
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.policies import source_actions, source_values
-from generative_policies.rollouts.aggregation import Learn
+from generative_policies.rollouts.aggregation import Learn, Round
 from generative_policies.rollouts.arms.matching import TRANSLATORS, in_rounds
 from generative_policies.rollouts.arms.source_reward import predicted_reward
 from generative_policies.rollouts.arms.study import Study
 from generative_policies.rollouts.arms.task import Trained
 from generative_policies.rollouts.arms.translated import translated
-from generative_policies.rollouts.episodes import Episode, transitions
+from generative_policies.rollouts.episodes import transitions
 from generative_policies.training import FitSettings, GuidanceSettings, fit, guide, initial_weights
 
 
@@ -56,29 +54,22 @@ def guided_by(
     reward = study.source_reward if with_reward else None
     low, high = (torch.as_tensor(bound) for bound in study.target_bounds)
 
-    def learn(
-        episodes: Sequence[Episode],
-        previous: ActionTranslator | None,
-        *,
-        generator: torch.Generator,
-        state: Path | None,
-        progress: bool | str,
-    ) -> ActionTranslator:
-        data = transitions(episodes)
+    def learn(current: Round) -> ActionTranslator:
+        data = transitions(current.episodes)
         target_model: MlpForwardDynamics = copy.deepcopy(source_model)
         fit(
             target_model,
             data,
             FitSettings(num_updates=study.task.model_updates, validation_fraction=0.0),
-            generator=generator,
-            progress=progress,
+            generator=current.generator,
+            progress=current.progress,
             refit_normalizers=False,
         )
-        translator = previous
+        translator = current.previous
         # The first round's states are those of the policy untranslated, where a value misleads: it matches alone.
-        follows_value = value is not None and (previous is not None or study.rounds.count == 1)
+        follows_value = value is not None and (current.previous is not None or study.rounds.count == 1)
         if translator is None:
-            with initial_weights(generator):
+            with initial_weights(current.generator):
                 translator = TRANSLATORS[name](study.action_dim, study.obs_dim, study.widths)
             translator.fit_normalizers(*statistics)
         guide(
@@ -91,8 +82,8 @@ def guided_by(
             settings if follows_value or value is None else replace(settings, horizon=1),
             value=value if follows_value else None,
             reward=partial(predicted_reward, reward) if reward is not None and follows_value else None,
-            generator=generator,
-            progress=progress,
+            generator=current.generator,
+            progress=current.progress,
         )
         return translator
 

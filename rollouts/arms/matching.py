@@ -1,14 +1,11 @@
 """Arms that match steps, without reward or critic: translators of paired actions, and the composition of two models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from generative_policies.action_translation import (
     ActionTranslator,
@@ -21,12 +18,13 @@ from generative_policies.action_translation import (
 from generative_policies.data import ActionPairDataset
 from generative_policies.inverse_dynamics import MlpInverseDynamics
 from generative_policies.policies import BehaviorCloning
-from generative_policies.rollouts.aggregation import Aggregated, Learn, aggregate, learn_model, matching
+from generative_policies.rollouts.aggregation import Aggregated, Learn, Round, aggregate, learn_model, matching
 from generative_policies.rollouts.arms.study import Study
 from generative_policies.rollouts.arms.task import Trained
 from generative_policies.rollouts.arms.translated import simulated_composition, translated
+from generative_policies.rollouts.bodies import played_on_another_body
 from generative_policies.rollouts.episodes import Episode, EpisodeContext, random_act, source_act, transitions
-from generative_policies.rollouts.pairing import ask_learned, played_on_another_body, relabel
+from generative_policies.rollouts.pairing import ask_learned, relabel
 from generative_policies.training import FitSettings, fit_ridge
 
 TRANSLATORS: dict[str, type[Any]] = {
@@ -90,7 +88,7 @@ def train_by_matching(study: Study, name: str) -> Aggregated:
 
     settings = FitSettings(num_updates=study.task.updates)
     if study.other_body:
-        return in_rounds(study, _Match(study, build, settings), name)
+        return in_rounds(study, _match_across_bodies(study, build, settings), name)
     return in_rounds(study, matching(build, partial(_relabelled, study), settings), name)
 
 
@@ -106,14 +104,14 @@ def train_linear(study: Study) -> Aggregated:
     at_home = inverse_dynamics.observation_normalizer
     assert at_home is not None  # observations are vectors
 
-    def learn(episodes: Sequence[Episode], previous: ActionTranslator | None, **arguments: Any) -> ActionTranslator:
+    def learn(current: Round) -> ActionTranslator:
         translator = MlpActionTranslator(study.action_dim, study.obs_dim, (), study.source_action_dim)
         observation_encoder: Any = translator.observation_encoder
         observation_encoder.normalizer.load_state_dict(at_home.state_dict())
         same = translator.residual
         for normalizer in (translator.encoder.normalizer, *([translator.action_normalizer] if same else [])):
             normalizer.load_state_dict(inverse_dynamics.action_normalizer.state_dict())
-        fit_ridge(translator, _relabelled(study, episodes))
+        fit_ridge(translator, _relabelled(study, current.episodes))
         return translator
 
     return in_rounds(study, learn, "linear")
@@ -123,20 +121,13 @@ def train_composed(study: Study) -> Aggregated:
     """Train the target's inverse dynamics in rounds with the composed translator itself."""
     forward = study.source_model
 
-    def learn(
-        episodes: Sequence[Episode],
-        previous: ActionTranslator | None,
-        *,
-        generator: torch.Generator,
-        state: Path | None,
-        progress: bool | str,
-    ) -> ActionTranslator:
+    def learn(current: Round) -> ActionTranslator:
         inverse: MlpInverseDynamics = learn_model(
             lambda: MlpInverseDynamics(study.action_dim, study.obs_dim, study.widths),
-            transitions(episodes),
+            transitions(current.episodes),
             study.task.updates,
-            generator,
-            progress,
+            current.generator,
+            current.progress,
         )
         return ComposedActionTranslator(inverse, forward)
 
@@ -174,50 +165,33 @@ def _relabelled(study: Study, episodes: Sequence[Episode]) -> ActionPairDataset:
     return relabel(transitions(episodes), study.source_inverse_dynamics, study.task.source_observation)
 
 
-class _Match:
-    """Learns from source actions that were played on the source's own body, each round with a new inverse dynamics."""
+def _match_across_bodies(study: Study, build: Callable[[], ActionTranslator], settings: FitSettings) -> Learn:
+    """Learn from source actions that were played on the source's own body, each round with a new inverse dynamics."""
 
-    def __init__(self, study: Study, build: Any, settings: FitSettings) -> None:
-        self.study, self.build, self.settings = study, build, settings
-
-    def __call__(
-        self,
-        episodes: Sequence[Episode],
-        previous: ActionTranslator | None,
-        *,
-        generator: torch.Generator,
-        state: Path | None,
-        progress: bool | str,
-    ) -> ActionTranslator:
-        study = self.study
-        steps = transitions(episodes)
-        task_dim = study.task_dim
+    def learn(current: Round) -> ActionTranslator:
+        steps = transitions(current.episodes)
         inverse: MlpInverseDynamics = learn_model(
-            lambda: MlpInverseDynamics(study.action_dim, study.obs_dim, study.widths, task_dim),
-            replace(steps, next_obs=steps.next_obs[:, :task_dim]),
+            lambda: MlpInverseDynamics(study.action_dim, study.obs_dim, study.widths, study.task_dim),
+            replace(steps, next_obs=steps.next_obs[:, : study.task_dim]),
             study.task.inverse_dynamics_updates,
-            generator,
-            progress,
+            current.generator,
+            current.progress,
         )
 
         def label(episodes: Sequence[Episode]) -> ActionPairDataset:
             actions = study.source(steps.obs, [EpisodeContext(0, np.random.default_rng(0))] * len(steps))
-            asked = actions + self._noise(actions.shape, len(episodes))
+            rng = np.random.default_rng([study.task.seed, 2, len(episodes)])
+            (low, high), bounds = study.source_bounds, study.target_bounds
+            asked = actions + MATCH_NOISE * (high - low) / 2 * rng.standard_normal(actions.shape)
             found = played_on_another_body(episodes, asked, study.task.source.make(), study.task.target.make())
-            low, high = study.target_bounds
             pairs = ActionPairDataset(
                 episodes=steps.episodes,
                 obs=steps.obs,
                 source_actions=found.steps.actions,
-                target_actions=np.clip(ask_learned(inverse)(found.steps), low, high),
+                target_actions=np.clip(ask_learned(inverse)(found.steps), *bounds),
             )
             return pairs.select(found.reachable)
 
-        learn = matching(self.build, label, self.settings)
-        return learn(episodes, previous, generator=generator, state=state, progress=progress)
+        return matching(build, label, settings)(current)
 
-    def _noise(self, shape: tuple[int, ...], episodes: int) -> NDArray[np.float64]:
-        low, high = self.study.source_bounds
-        rng = np.random.default_rng([self.study.task.seed, 2, episodes])
-        noise: NDArray[np.float64] = MATCH_NOISE * (high - low) / 2 * rng.standard_normal(shape)
-        return noise
+    return learn

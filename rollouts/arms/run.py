@@ -19,8 +19,8 @@ from generative_policies.rollouts.arms.matching import TRANSLATORS
 from generative_policies.rollouts.arms.study import Study
 from generative_policies.rollouts.arms.task import ArmTask, Trained
 from generative_policies.rollouts.arms.translated import translated_env
+from generative_policies.rollouts.bodies import check_bodies
 from generative_policies.rollouts.episodes import Act, Episode, MakeEnv, run_episodes
-from generative_policies.rollouts.pairing import check_bodies
 from generative_policies.rollouts.provenance import versions
 
 UNTRAINED = ("random", "source", "untranslated", "exact")

@@ -15,6 +15,7 @@ from generative_policies.inverse_dynamics import MlpInverseDynamics
 from generative_policies.rollouts import aggregation, load_expert, relabel, source_act, translated_act
 from generative_policies.rollouts.aggregation import (
     Aggregated,
+    Round,
     Rounds,
     aggregate,
     learn_model,
@@ -99,8 +100,8 @@ def test_each_round_collects_with_the_latest_translator_and_trains_on_all_rounds
 def test_a_learner_gets_all_episodes_and_the_translator_of_the_round_before() -> None:
     seen: list[Any] = []
 
-    def learn(episodes: Any, previous: Any, **arguments: Any) -> MlpActionTranslator:
-        seen.append((len(episodes), previous, MlpActionTranslator(1, 9, ())))
+    def learn(current: Round) -> MlpActionTranslator:
+        seen.append((len(current.episodes), current.previous, MlpActionTranslator(1, 9, ())))
         return seen[-1][2]  # type: ignore[no-any-return]
 
     found = aggregate(
