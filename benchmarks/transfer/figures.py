@@ -20,6 +20,8 @@ def plot_recovered(reports: Reports, path: Path) -> None:
     if not panels:
         return
     columns = 3
+    highs = [(interval or (share, share))[1] for shares in panels.values() for share, interval in shares.values()]
+    largest = max(1.5, *highs)
     grid = [list(panels)[k : k + columns] for k in range(0, len(panels), columns)]
     heights = [max(len(panels[name]) for name in names) for names in grid]
     figure = _new(4.0 * columns, 0.24 * sum(heights) + 0.8 * len(grid))
@@ -39,7 +41,7 @@ def plot_recovered(reports: Reports, path: Path) -> None:
             ax.axvline(0, color="black", linewidth=0.6, linestyle=":")
             ax.axvline(1, color="black", linewidth=0.6)
             ax.set_yticks(range(len(shares)), list(shares), fontsize=7)
-            ax.set(ylim=(max(heights[row], 1) - 0.4, -0.6), xlim=(-0.6, 1.6))
+            ax.set(ylim=(max(heights[row], 1) - 0.4, -0.6), xlim=(-0.6, largest + 0.1))
             ax.set_title(names[column], fontsize=9)
             ax.tick_params(axis="x", labelsize=7)
             ax.spines[["top", "right"]].set_visible(False)
