@@ -9,13 +9,8 @@ from generative_policies.envs.arm_envs import ArmPushEnv, ArmReachEnv, PlanarArm
 from generative_policies.envs.control_period import check_control_periods, control_period
 from generative_policies.envs.correspondence import Correspondence, corresponding_state
 from generative_policies.envs.dynamics_shift import PUSHER_P1, PUSHER_P2, SHIFTS, DynamicsShift, DynamicsShiftWrapper
-from generative_policies.envs.exact_dynamics import (
-    ExactDynamics,
-    ExactInverseDynamics,
-    InverseSolution,
-    get_state,
-    set_state,
-)
+from generative_policies.envs.exact_dynamics import ExactDynamics, get_state, set_state
+from generative_policies.envs.exact_inverse_dynamics import ExactInverseDynamics, InverseSolution
 from generative_policies.envs.identification import FACTORS, IdentifiedShift, identify_shift
 from generative_policies.envs.make import make_env
 from generative_policies.envs.obstacle import ArmObstacleEnv, DetourController

@@ -86,10 +86,10 @@ def identify_shift(
         raise ValueError("next_states must differ from states: in no row does anything move")
     scale = np.maximum(scale, 1e-3 * scale.max())  # what hardly moves must not count most
 
-    def residuals(logarithms: Floats) -> Floats:
+    def residuals(names: Sequence[str], logarithms: Floats) -> Floats:
         shifted = copy.copy(dynamics)
         shifted.model = copy.deepcopy(dynamics.model)
-        _shift(factors, logarithms).scale(shifted.model)
+        _shift(names, logarithms).scale(shifted.model)
         errors = np.empty_like(changes)
         for k, (state, action, next_state) in enumerate(zip(states, actions, next_states, strict=True)):
             shifted.advance(data, state, action)
@@ -98,40 +98,33 @@ def identify_shift(
         finite: Floats = np.nan_to_num(errors / scale, nan=1e6, posinf=1e6, neginf=-1e6)
         return finite.reshape(-1)
 
-    start = np.zeros(len(factors))
-    before = residuals(start)
+    before = residuals((), np.empty(0))
     # A factor without effect, such as the friction of what touches nothing, would wander.
-    sensitive = np.array([np.abs(residuals(1e-2 * row) - before).max() > INSENSITIVE for row in np.eye(len(factors))])
-    found = start.copy()
-    if sensitive.any():
+    fitted = [name for name in factors if np.abs(residuals([name], np.array([STEP])) - before).max() > INSENSITIVE]
+    if not fitted:
+        return IdentifiedShift(DynamicsShift(), _rms(before), _rms(before))
 
-        def embed(some: Floats) -> Floats:
-            every = np.zeros(len(factors))
-            every[sensitive] = some
-            return every
+    def errors_of(logarithms: Floats) -> Floats:
+        return residuals(fitted, logarithms)
 
-        def errors_of(some: Floats) -> Floats:
-            return residuals(embed(some))
+    def jacobian(logarithms: Floats) -> Floats:
+        # Central differences with steps that are large beside the tolerance of MuJoCo's solver.
+        steps = STEP * np.eye(len(fitted))
+        pairs = [(errors_of(logarithms + step), errors_of(logarithms - step)) for step in steps]
+        return np.stack([(above - below) / (2 * STEP) for above, below in pairs], axis=1)
 
-        def jacobian(some: Floats) -> Floats:
-            # Central differences with steps that are large beside the tolerance of MuJoCo's solver.
-            steps = STEP * np.eye(len(some))
-            pairs = [(errors_of(some + step), errors_of(some - step)) for step in steps]
-            return np.stack([(above - below) / (2 * STEP) for above, below in pairs], axis=1)
-
-        limit = np.log(LARGEST_FACTOR)
-        fit = least_squares(
-            errors_of,
-            start[sensitive],
-            jacobian,
-            bounds=(-limit, limit),
-            loss="soft_l1",
-            f_scale=0.01,  # steps with contacts are few and far off
-            x_scale="jac",
-            max_nfev=50,
-        )
-        found = embed(fit.x)
-    return IdentifiedShift(_shift(factors, found), _rms(residuals(found)), _rms(before))
+    limit = np.log(LARGEST_FACTOR)
+    fit = least_squares(
+        errors_of,
+        np.zeros(len(fitted)),
+        jacobian,
+        bounds=(-limit, limit),
+        loss="soft_l1",
+        f_scale=0.01,  # steps with contacts are few and far off
+        x_scale="jac",
+        max_nfev=50,
+    )
+    return IdentifiedShift(_shift(fitted, fit.x), _rms(errors_of(fit.x)), _rms(before))
 
 
 def _shift(factors: Sequence[str], logarithms: Floats) -> DynamicsShift:

@@ -201,7 +201,7 @@ def learn_model(
 
     Args:
         build: Makes the untrained model.
-        data: A dataset that ``fit`` takes. Of a single episode, none is held out.
+        data: A dataset that ``fit`` takes. Of fewer than ten episodes none is held out.
         updates: Gradient steps.
         generator: Source of weights, batches and the loss's noise.
         progress: As in ``fit``.

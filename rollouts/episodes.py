@@ -217,6 +217,11 @@ def transitions(episodes: Sequence[Episode]) -> TransitionDataset:
     )
 
 
+def count_steps(episodes: Sequence[Episode]) -> int:
+    """Return the number of steps of episodes."""
+    return sum(len(episode.actions) for episode in episodes)
+
+
 class _Running:
     """An episode under way in one env."""
 

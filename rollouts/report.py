@@ -56,8 +56,8 @@ def report_target(
         figures["recovered_interval"] = None if share.low is None else [share.low, share.high]
         figures["recovered_note"] = share.reason
     trained = [arm for arm in arms if arm not in (*REFERENCES, "exact")]
-    if floor is not None:
-        against = {arm: _p(scores[arm], floor, has_success, rng) for arm in trained}
+    if "untranslated" in scores:
+        against = {arm: _p(scores[arm], scores["untranslated"], has_success, rng) for arm in trained}
         for arm, p in holm(against).items():
             arms[arm]["p_against_untranslated"] = p
     return {
@@ -94,6 +94,8 @@ def format_report(report: Mapping[str, Any]) -> str:
             difference = _interval(pair["difference"], pair["interval"], 2)
             verdict = "yes" if pair["separated"] else "not separated"
             lines.append(f"| {pair['arms'][0]} - {pair['arms'][1]} | {difference} | {pair['p']:.2g} | {verdict} |")
+    if "untranslated" not in report["arms"] and "random" in report["arms"]:
+        notes.append("- recovered: from random actions, since there is no arm untranslated")
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 

@@ -84,9 +84,9 @@ class ActionTranslationWrapper(TransformWrapper, RecordConstructorArgs):
         translator: An ``ActionTranslator``, or the path of a checkpoint of one. A path makes ``env.spec`` recordable.
         source_action_space: The source's action space, a Box or a mapping of its ``low`` and ``high``; where the
             translator's source and target actions are equally wide, the target's by default.
-        source_observation: What the source policy was trained on: a function of one observation of the target, or the
-            name of an attribute of the env that is one, a number of leading entries, a slice, or indices, such as
-            ``"task_dim"``. The whole observation by default. The translator always sees the target's.
+        source_observation: What the source policy was trained on: a number of leading entries of the target's
+            observation, a function of it, or the name of an attribute of the env that is one of these, a slice, or
+            indices, such as ``"task_dim"``. The whole observation by default. The translator always sees the target's.
         block: The translator sees a batch padded to this many rows, so that an env alone gives bit for bit what it
             gives among others; 1 is fastest.
 
@@ -109,7 +109,7 @@ class ActionTranslationWrapper(TransformWrapper, RecordConstructorArgs):
         env: gymnasium.Env[Any, NDArray[Any]],
         translator: ActionTranslator | str | os.PathLike[str],
         source_action_space: Box | Mapping[str, Sequence[float]] | None = None,
-        source_observation: str | Callable[[Any], Any] | None = None,
+        source_observation: str | int | Callable[[Any], Any] | None = None,
         *,
         block: int = 16,
     ) -> None:
@@ -119,7 +119,7 @@ class ActionTranslationWrapper(TransformWrapper, RecordConstructorArgs):
             translator=record_model(translator, "generative_policies.checkpoints.save"),
             source_action_space=record_box(source_action_space),
             source_observation=source_observation
-            if source_observation is None or isinstance(source_observation, str | InMemory)
+            if source_observation is None or isinstance(source_observation, str | int | InMemory)
             else InMemory(source_observation, "make it an attribute of the env and pass its name"),
             block=block,
             _disable_deepcopy=True,

@@ -104,7 +104,11 @@ def _half_the_steps(reports: Reports, results: Results, planned: Mapping[str, Ma
     if goal is None or not all(name in rows for name in names):
         return Claim(text, "", "not run")
     translated, untranslated = (steps_to(goal["score"], rows[name]) for name in names)
-    found = f"{_median(translated)} translated, its data included; {_median(untranslated)} untranslated"
+    kept = [_median(steps_to(goal["score"], rows[name], for_good=True)) for name in names]
+    found = (
+        f"{_median(translated)} translated, its data included, and for good after {kept[0]}; {_median(untranslated)} "
+        f"untranslated, and for good after {kept[1]}"
+    )
     # A run that never gets there needs more than its last step.
     last = [run["curve"][-1][0] for run in rows[names[1]]]
     needed = [min(steps, end) for steps, end in zip(untranslated, last, strict=True)]
@@ -113,9 +117,22 @@ def _half_the_steps(reports: Reports, results: Results, planned: Mapping[str, Ma
     return _judged(text, found, reached, seeds, [planned["half_cheetah-G"][name] for name in names])
 
 
-def steps_to(goal: float, runs: list[dict[str, Any]]) -> list[float]:
-    """Return after how many target steps each run's learning curve first reaches a return; infinity where never."""
-    return [next((steps for steps, score in run["curve"] if score >= goal), np.inf) for run in runs]
+def steps_to(goal: float, runs: list[dict[str, Any]], *, for_good: bool = False) -> list[float]:
+    """Return after how many target steps each run's learning curve reaches a return; infinity where never.
+
+    Args:
+        goal: The return.
+        runs: Results with a ``"curve"`` of steps and returns.
+        for_good: Whether no later point may lie below.
+    """
+    found = []
+    for run in runs:
+        curve = run["curve"]
+        holds = [score >= goal for _, score in curve]
+        if for_good:
+            holds = [all(holds[k:]) for k in range(len(holds))]
+        found.append(next((steps for (steps, _), held in zip(curve, holds, strict=True) if held), np.inf))
+    return found
 
 
 def _median(steps: list[float]) -> str:

@@ -59,5 +59,5 @@ class MlpEnsemble(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return every member's answer to the same rows."""
-        answer: Tensor = super().forward(x.expand(self.members, *x.shape))  # type: ignore[no-untyped-call]
+        answer: Tensor = super().forward(x.expand(self.members, *x.shape))  # type: ignore[no-untyped-call]  # as torch's
         return answer

@@ -156,7 +156,7 @@ def guide(
                 rows = torch.randint(len(obs), (settings.batch_size,), generator=generator)
                 loss, figures = comparison.loss(obs[rows], generator)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
                 nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
                 optimizer.step()
                 schedule.step()

@@ -11,11 +11,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from generative_policies.envs import identify_shift
 from generative_policies.rollouts.aggregation import Rounds
-from generative_policies.rollouts.arms.matching import num_steps, train_by_matching
+from generative_policies.rollouts.arms.matching import train_by_matching
 from generative_policies.rollouts.arms.study import Study
 from generative_policies.rollouts.arms.task import Trained
 from generative_policies.rollouts.arms.translated import translated, translated_env
-from generative_policies.rollouts.episodes import Episode, run_episodes, source_act
+from generative_policies.rollouts.episodes import Episode, count_steps, run_episodes, source_act
 from generative_policies.rollouts.pairing import steps_of
 from generative_policies.rollouts.robots import Robot
 
@@ -24,7 +24,12 @@ SIMULATED_ROUNDS = Rounds(3, 25)
 
 
 def identified(study: Study) -> Trained:
-    """Match in the identified simulator, with as many of its episodes as there is time for."""
+    """Match in the identified simulator, with as many of its episodes as there is time for.
+
+    Raises:
+        ValueError: If the robots differ by more than a shift.
+    """
+    check("identified", study)
     simulated, episodes, details = identify(study)
     rounds = SIMULATED_ROUNDS
     task = replace(
@@ -40,6 +45,7 @@ def identified_ppo(study: Study) -> Trained:
     """Tune the source policy by PPO in the identified simulator, with the source's reward.
 
     Raises:
+        ValueError: If the robots differ by more than a shift.
         TypeError: If the source policy is none of PPO.
     """
     check("identified_ppo", study)
@@ -67,9 +73,16 @@ def check(arm: str, study: Study) -> None:
     """Check that an arm that is trained in the identified simulator can be there.
 
     Raises:
+        ValueError: If bodies or motors differ, or the source is shifted itself.
         TypeError: If PPO is to go on with a policy that is not its own.
     """
-    policy = study.policy
+    task, policy = study.task, study.policy
+    wirings = [(robot.motors, robot.motor_signs) for robot in (task.source, task.target)]
+    if study.other_body or task.source.shift is not None or wirings[0] != wirings[1]:
+        raise ValueError(
+            f"what is identified is a shift of the source as it comes, on a body and motors that are the same; got "
+            f"{task.source} and {task.target}"
+        )
     if arm == "identified_ppo" and (not isinstance(policy.policy, ActorCriticPolicy) or policy.statistics is not None):
         raise TypeError(
             f"PPO goes on with a policy of its own without VecNormalize statistics, got {type(policy.policy).__name__}"
@@ -77,18 +90,8 @@ def check(arm: str, study: Study) -> None:
 
 
 def identify(study: Study) -> tuple[Robot, list[Episode], dict[str, Any]]:
-    """Collect on the target with the source policy as it is, and return the simulator that explains the steps best.
-
-    Raises:
-        ValueError: If bodies or motors differ, or the source is shifted itself.
-    """
+    """Collect on the target with the source policy as it is, and return the simulator that explains the steps best."""
     task = study.task
-    wirings = [(robot.motors, robot.motor_signs) for robot in (task.source, task.target)]
-    if study.other_body or task.source.shift is not None or wirings[0] != wirings[1]:
-        raise ValueError(
-            f"what is identified is a shift of the source as it comes, on a body and motors that are the same; got "
-            f"{task.source} and {task.target}"
-        )
     rounds, count = study.rounds, study.rounds.count * study.rounds.episodes
     episodes = run_episodes(
         task.target.make,
@@ -105,7 +108,7 @@ def identify(study: Study) -> tuple[Robot, list[Episode], dict[str, Any]]:
     found = identify_shift(task.source.make(), steps.states[rows], steps.actions[rows], steps.next_states[rows])
     factors = {name: value for name, value in asdict(found.shift).items() if name != "bodies"}
     details = {
-        "target_steps": num_steps(episodes),
+        "target_steps": count_steps(episodes),
         "identified": factors,
         "identification_error": found.error,
         "identification_error_before": found.error_before,

@@ -23,7 +23,14 @@ from generative_policies.rollouts.arms.study import Study
 from generative_policies.rollouts.arms.task import Trained
 from generative_policies.rollouts.arms.translated import simulated_composition, translated
 from generative_policies.rollouts.bodies import played_on_another_body
-from generative_policies.rollouts.episodes import Episode, EpisodeContext, random_act, source_act, transitions
+from generative_policies.rollouts.episodes import (
+    Episode,
+    EpisodeContext,
+    count_steps,
+    random_act,
+    source_act,
+    transitions,
+)
 from generative_policies.rollouts.pairing import ask_learned, relabel
 from generative_policies.training import FitSettings, fit_ridge
 
@@ -58,7 +65,7 @@ def composed_simulator(study: Study) -> Trained:
     translator = found.translator
     assert isinstance(translator, ComposedActionTranslator)
     make = partial(simulated_composition, study.task.target.make, study.task.source.make, translator.inverse_dynamics)
-    return Trained(make, study.at_home, {"target_steps": num_steps(found.episodes)}, found.episodes)
+    return Trained(make, study.at_home, {"target_steps": count_steps(found.episodes)}, found.episodes)
 
 
 def behavior_cloning(study: Study) -> Trained:
@@ -73,7 +80,7 @@ def behavior_cloning(study: Study) -> Trained:
         device="cpu",
     )
     act = source_act(model.learn(study.task.updates).policy)
-    return Trained(study.task.target.make, act, {"target_steps": num_steps(found.episodes)}, found.episodes)
+    return Trained(study.task.target.make, act, {"target_steps": count_steps(found.episodes)}, found.episodes)
 
 
 def train_by_matching(study: Study, name: str) -> Aggregated:
@@ -154,11 +161,6 @@ def in_rounds(study: Study, learn: Learn, name: str) -> Aggregated:
         num_envs=study.num_envs,
         name=name,
     )
-
-
-def num_steps(episodes: Sequence[Episode]) -> int:
-    """Return the number of steps of episodes."""
-    return sum(len(episode.actions) for episode in episodes)
 
 
 def _relabelled(study: Study, episodes: Sequence[Episode]) -> ActionPairDataset:

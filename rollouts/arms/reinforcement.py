@@ -14,10 +14,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from generative_policies.action_translation import MlpActionTranslator
 from generative_policies.policies import TranslatedPolicy
 from generative_policies.rollouts.aggregation import Rounds
-from generative_policies.rollouts.arms.matching import num_steps, train_linear
+from generative_policies.rollouts.arms.matching import train_linear
 from generative_policies.rollouts.arms.study import Study
 from generative_policies.rollouts.arms.task import Trained
-from generative_policies.rollouts.episodes import MakeEnv, run_episodes, source_act
+from generative_policies.rollouts.episodes import MakeEnv, count_steps, run_episodes, source_act
 from generative_policies.wrappers import ResidualActionWrapper, vec_env
 
 NUM_ENVS = 8
@@ -42,7 +42,7 @@ def residual_sac(study: Study) -> Trained:
         study.source_models,
     )
     found = train_linear(few)
-    return _residual(study, found.translator, num_steps(found.episodes))
+    return _residual(study, found.translator, count_steps(found.episodes))
 
 
 def residual_sac_untranslated(study: Study) -> Trained:

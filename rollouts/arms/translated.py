@@ -15,7 +15,7 @@ from generative_policies.inverse_dynamics import InverseDynamics
 from generative_policies.rollouts.aggregation import Aggregated
 from generative_policies.rollouts.arms.study import Study
 from generative_policies.rollouts.arms.task import ArmTask, Trained
-from generative_policies.rollouts.episodes import MakeEnv
+from generative_policies.rollouts.episodes import MakeEnv, count_steps
 from generative_policies.rollouts.source_policies import SourcePolicy
 from generative_policies.wrappers import ActionTranslationWrapper
 
@@ -25,7 +25,7 @@ def translated(study: Study, found: Aggregated) -> Trained:
     task = study.task
     save(found.translator, study.folder / f"{task.arm}-{task.seed}")
     details: dict[str, Any] = {
-        "target_steps": sum(len(episode.actions) for episode in found.episodes),
+        "target_steps": count_steps(found.episodes),
         "milliseconds": milliseconds(found.translator, found.episodes[0].observations[0]),
         "num_steps": found.translator.num_steps if isinstance(found.translator, FlowActionTranslator) else 0,
     }
@@ -38,15 +38,7 @@ def translated_env(
 ) -> gymnasium.Env[Any, Any]:
     """Return the target behind a translator, as the source policy sees it."""
     space: Any = source.policy.action_space  # a Box, as Robot.check saw to it
-    entries = task.source_observation
-    return ActionTranslationWrapper(
-        task.target.make(render_mode), translator, space, None if entries is None else leading_entries(entries)
-    )
-
-
-def leading_entries(entries: int) -> Any:
-    """Return the map from an observation to its leading entries."""
-    return lambda observation: observation[..., :entries]
+    return ActionTranslationWrapper(task.target.make(render_mode), translator, space, task.source_observation)
 
 
 def milliseconds(translator: ActionTranslator, obs: NDArray[Any], calls: int = 200) -> float:

@@ -223,8 +223,8 @@ def check(settings: CompareSettings, shift: str) -> dict[str, str]:
         )
     if all(isinstance(getattr(env.unwrapped, "dt", None), float) for env in (at_home, away)):
         check_control_periods(at_home, away)
-    task = settings.tasks(shift, "source")[0]
-    skipped = {arm: why_not(arm, Study(task, settings.output)) for arm in settings.arms}
+    study = Study(settings.tasks(shift, "source")[0], settings.output)
+    skipped = {arm: why_not(arm, study) for arm in settings.arms}
     return {arm: reason for arm, reason in skipped.items() if reason is not None}
 
 

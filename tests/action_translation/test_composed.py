@@ -57,7 +57,7 @@ def inverse_model(steering: Tensor, next_obs_dim: int | None = None) -> MlpInver
 
 def untrained(inverse: type[InverseDynamics] = MlpInverseDynamics) -> ComposedActionTranslator:
     torch.manual_seed(0)
-    translator = ComposedActionTranslator(inverse(2, 4, (16,)), MlpForwardDynamics(4, 3, (16,)))  # type: ignore[call-arg]
+    translator = ComposedActionTranslator(inverse(2, 4, (16,)), MlpForwardDynamics(4, 3, (16,)))  # type: ignore[call-arg]  # both kinds take it
     for parameter in translator.parameters():
         nn.init.normal_(parameter, std=0.3)
     return translator
@@ -221,7 +221,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         with pytest.raises(ValueError, match="with an encoder"):
             ComposedActionTranslator(MlpInverseDynamics(2, 4, encoder=encoder), forward)
     with pytest.raises(TypeError, match="got MlpForwardDynamics and MlpInverseDynamics"):
-        ComposedActionTranslator(forward, MlpInverseDynamics(2, 4))  # type: ignore[arg-type]
+        ComposedActionTranslator(forward, MlpInverseDynamics(2, 4))  # type: ignore[arg-type]  # swapped, for the test
 
 
 def test_bad_input_is_refused() -> None:

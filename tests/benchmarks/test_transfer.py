@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.transfer.__main__ import PROVENANCE, Settings, add_no_shift, main, read, unit_name, units
 from benchmarks.transfer.claims import ABOVE, RECOVERED, Claim, claims, steps_to
+from benchmarks.transfer.rows import FIVE, Row
 from benchmarks.transfer.tables import format_claims, format_target, report
-from benchmarks.transfer.targets import FIVE, SHORT, TARGETS, Row, Target
+from benchmarks.transfer.targets import SHORT, TARGETS, Target
 from generative_policies.rollouts.arms import ARMS
 from generative_policies.rollouts.robots import Robot
 
@@ -112,6 +113,12 @@ def test_half_of_the_steps(translated: Any, untranslated: Any, verdict: str) -> 
     assert steps_to(12.0, curves["residual_sac"]) == [np.inf] * 2
 
 
+def test_a_return_that_is_lost_again_is_not_reached_for_good() -> None:
+    runs = [{"curve": [[4, 10.0], [9, 8.0], [14, 11.0], [19, 10.0]]}]
+    assert steps_to(10.0, runs) == [4] and steps_to(10.0, runs, for_good=True) == [14]
+    assert steps_to(10.5, runs) == [14] and steps_to(10.5, runs, for_good=True) == [np.inf]
+
+
 def test_a_share_of_no_gain_is_none() -> None:
     reports: dict[str, Any] = {
         "a": {
@@ -158,7 +165,7 @@ def test_a_unit_runs_and_a_report_is_written(tmp_path: Path, monkeypatch: pytest
 def test_wrong_settings_are_refused() -> None:
     for wrong in ({"targets": ("moon",)}, {"arms": ("magic",)}, {"episodes": 0}, {"seeds": (9,)}):
         with pytest.raises(ValueError, match=r"must be of|expected"):
-            Settings(**wrong)  # type: ignore[arg-type]
+            Settings(**wrong)  # type: ignore[arg-type]  # it is what the test is for
 
 
 def test_the_committed_table_is_made_of_the_committed_units() -> None:

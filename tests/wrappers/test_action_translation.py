@@ -164,6 +164,18 @@ def test_the_spec_keeps_another_action_space_and_any_working_folder(
     assert actions_of(rebuilt, [0]) == actions_of(env, [0])
 
 
+def test_a_number_of_leading_entries_is_what_the_source_sees_and_survives_json(tmp_path: Path) -> None:
+    save(flow(7, 23), tmp_path / "translator")
+    env = ActionTranslationWrapper(gymnasium.make("Pusher-v5"), tmp_path / "translator", source_observation=14)
+    assert env.spec is not None and env.observation_space.shape == (14,)
+    whole = ActionTranslationWrapper(gymnasium.make("Pusher-v5"), tmp_path / "translator")
+    assert np.array_equal(env.reset(seed=0)[0], whole.reset(seed=0)[0][:14])
+    rebuilt = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert rebuilt.observation_space == env.observation_space and actions_of(rebuilt, [0]) == actions_of(env, [0])
+    with pytest.raises(ValueError, match="ends at entry 24 of an observation with 23"):
+        ActionTranslationWrapper(gymnasium.make("Pusher-v5"), flow(7, 23), source_observation=24)
+
+
 def test_the_spec_keeps_the_shift_inside(tmp_path: Path) -> None:
     save(MlpActionTranslator(7, 23), tmp_path / "translator")
     env = ActionTranslationWrapper(make_env("Pusher-v5", PUSHER_P1), tmp_path / "translator")

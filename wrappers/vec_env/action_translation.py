@@ -40,7 +40,7 @@ class ActionTranslationWrapper(TransformVecEnvWrapper):
         venv: VecEnv,
         translator: ActionTranslator | str | os.PathLike[str],
         source_action_space: Box | Mapping[str, Sequence[float]] | None = None,
-        source_observation: str | Callable[[Any], Any] | None = None,
+        source_observation: str | int | Callable[[Any], Any] | None = None,
         *,
         block: int = 16,
     ) -> None:
