@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from generative_policies.action_translation.translator import ActionTranslator, 
 from generative_policies.models.arrays import ArrayT
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder, ObservationAndVectorEncoder
-from generative_policies.models.flow import ConditionalFlowModel
+from generative_policies.models.flow import ConditionalFlowModel, FlowInputs
 from generative_policies.models.priors import GaussianPrior, LiftedSourcePrior, Prior, SourcePrior
 from generative_policies.models.residual_mlp import ResidualMlp
 
@@ -32,9 +32,12 @@ class FlowActionTranslator(ActionTranslator):
             default, superfluous where the source action is no prior.
         num_steps: Solver steps of a translation where the caller names no other number.
         encoder: Maps the observation to ``obs_dim`` features, see ``ActionTranslator``.
+        flow: Another flow of the same inputs, such as a student; ``net_arch``, ``prior_noise`` and ``encoder`` are then
+            its own, and ``num_steps`` by default.
 
     Raises:
-        ValueError: If a dimension or ``num_steps`` is not positive, or ``prior_noise`` is negative or superfluous.
+        ValueError: If a dimension or ``num_steps`` is not positive, ``prior_noise`` is negative or superfluous, or a
+            given flow has other sizes.
     """
 
     source_as_prior: ClassVar[bool]
@@ -51,6 +54,7 @@ class FlowActionTranslator(ActionTranslator):
         prior_noise: float | None = None,
         num_steps: int | None = None,
         encoder: Encoder | None = None,
+        flow: ConditionalFlowModel | None = None,
     ) -> None:
         if type(self) is FlowActionTranslator:
             raise TypeError("FlowActionTranslator is what three translators share; use one of them")
@@ -63,24 +67,36 @@ class FlowActionTranslator(ActionTranslator):
             "prior_noise": None if prior_noise is None else float(prior_noise),
             "num_steps": num_steps,
             "encoder": encoder,
+            "flow": flow,
         }
+        own = {"prior_noise": prior_noise, "encoder": encoder}
+        superfluous = [name for name, value in own.items() if flow is not None and value is not None]
         if prior_noise is not None and not self.source_as_prior:
             raise ValueError(f"prior_noise is superfluous: {type(self).__name__} starts at Gaussian noise")
-        self.num_steps = self.default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
+        if superfluous:
+            raise ValueError(f"{' and '.join(superfluous)} are the given flow's own: leave them away")
+        default_num_steps = self.default_num_steps if flow is None else flow.default_num_steps
+        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
         self.noise_dim = action_dim
-        observation_encoder = encoder or IdentityEncoder(obs_dim)
-        if self.source_as_condition:
-            condition_encoder: Encoder = ObservationAndVectorEncoder(observation_encoder, self.source_action_dim)
-        else:
-            condition_encoder = observation_encoder
-        cond_dim = condition_encoder.output_dim
-        self.flow = ConditionalFlowModel(
-            action_dim,
-            cond_dim,
-            network=ResidualMlp(action_dim, cond_dim, net_arch),
-            prior=self._prior(0.3 if prior_noise is None else prior_noise),
-            encoder=condition_encoder,
-        )
+        cond_dim = obs_dim + (self.source_action_dim if self.source_as_condition else 0)
+        if flow is None:
+            observation_encoder = encoder or IdentityEncoder(obs_dim)
+            flow = ConditionalFlowModel(
+                action_dim,
+                cond_dim,
+                network=ResidualMlp(action_dim, cond_dim, net_arch),
+                prior=self._prior(0.3 if prior_noise is None else prior_noise),
+                encoder=ObservationAndVectorEncoder(observation_encoder, self.source_action_dim)
+                if self.source_as_condition
+                else observation_encoder,
+            )
+        flow.check_sizes(action_dim, cond_dim, 1, self.source_action_dim if self.source_as_prior else None)
+        if self.source_as_condition and not isinstance(flow.encoder, ObservationAndVectorEncoder):
+            raise ValueError(
+                f"the given flow needs an ObservationAndVectorEncoder, got {type(flow.encoder).__name__}: "
+                f"{type(self).__name__} sees the source action beside the observation"
+            )
+        self.flow = flow
 
     def forward(
         self,
@@ -148,6 +164,17 @@ class FlowActionTranslator(ActionTranslator):
         """
         translate = partial(self.translate, num_steps=num_steps, solver=solver, generator=generator)
         return self._shell(obs, source_actions, noise, translate)
+
+    def flow_inputs(self, obs: Condition, source_actions: Tensor) -> FlowInputs:
+        """Return what the flow sees of a batch."""
+        inputs = self.check_pairs(obs, source_actions)
+        return FlowInputs(self._condition(inputs, source_actions), self._source(source_actions))
+
+    def with_flow(self, flow: ConditionalFlowModel, num_steps: int | None = None) -> Self:
+        """Return a translator with another flow, such as a student, and that one's number of steps by default."""
+        return type(self)(
+            self.action_dim, self.obs_dim, source_action_dim=self.source_action_dim, num_steps=num_steps, flow=flow
+        )
 
     def fit_normalizers(self, obs: Condition, source_actions: Tensor, target_actions: Tensor) -> None:
         """Fit the statistics from training data, shaped as in the loss."""

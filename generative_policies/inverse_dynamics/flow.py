@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from generative_policies.inverse_dynamics.inverse_dynamics import InverseDynamics
-from generative_policies.inverse_dynamics.transition_encoders import transition_encoder
+from generative_policies.inverse_dynamics.transition_encoders import (
+    FeatureChangeEncoder,
+    ObservationChangeEncoder,
+    transition_encoder,
+)
 from generative_policies.models.arrays import Array
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder
-from generative_policies.models.flow import ConditionalFlowModel
+from generative_policies.models.flow import ConditionalFlowModel, FlowInputs
 from generative_policies.models.residual_mlp import ResidualMlp
 
 
@@ -25,7 +29,12 @@ class FlowInverseDynamics(InverseDynamics):
         net_arch: Hidden widths of the residual-MLP velocity network.
         next_obs_dim: Width of the next observation where only its leading part is known; ``obs_dim`` by default.
         encoder: Maps an observation to ``obs_dim`` features, see ``InverseDynamics``.
-        num_steps: Solver steps of a prediction where the caller names no other number.
+        num_steps: Solver steps of a prediction where the caller names no other number; 10 by default.
+        flow: Another flow of the same inputs, such as a student; ``net_arch`` and ``encoder`` are then its own, and
+            ``num_steps`` by default.
+
+    Raises:
+        ValueError: If a dimension is not positive, or a given flow has other sizes.
 
     Example:
         >>> model = FlowInverseDynamics(action_dim=7, obs_dim=64)
@@ -41,8 +50,9 @@ class FlowInverseDynamics(InverseDynamics):
         net_arch: Sequence[int] = (32, 32),
         next_obs_dim: int | None = None,
         *,
-        num_steps: int = 10,
+        num_steps: int | None = None,
         encoder: Encoder | None = None,
+        flow: ConditionalFlowModel | None = None,
     ) -> None:
         super().__init__(action_dim, obs_dim, next_obs_dim, encoder)
         self.config = {
@@ -52,13 +62,25 @@ class FlowInverseDynamics(InverseDynamics):
             "next_obs_dim": next_obs_dim,
             "encoder": encoder,
             "num_steps": num_steps,
+            "flow": flow,
         }
-        self.num_steps = check_dim("num_steps", num_steps)
+        if flow is not None and encoder is not None:
+            raise ValueError("encoder is the given flow's own: leave it away")
+        default_num_steps = 10 if flow is None else flow.default_num_steps
+        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
         self.noise_dim = action_dim
-        condition_encoder = transition_encoder(obs_dim, self.next_obs_dim, encoder)
-        cond_dim = condition_encoder.output_dim
-        network = ResidualMlp(action_dim, cond_dim, net_arch)
-        self.flow = ConditionalFlowModel(action_dim, cond_dim, network=network, encoder=condition_encoder)
+        cond_dim = obs_dim + self.next_obs_dim
+        if flow is None:
+            network = ResidualMlp(action_dim, cond_dim, net_arch)
+            condition_encoder = transition_encoder(obs_dim, self.next_obs_dim, encoder)
+            flow = ConditionalFlowModel(action_dim, cond_dim, network=network, encoder=condition_encoder)
+        flow.check_sizes(action_dim, cond_dim, 1, None)
+        if not isinstance(flow.encoder, ObservationChangeEncoder | FeatureChangeEncoder):
+            raise ValueError(
+                f"the given flow needs an encoder of transitions, got {type(flow.encoder).__name__}: take a student of "
+                f"an inverse dynamics' flow"
+            )
+        self.flow = flow
 
     def forward(
         self, obs: Condition, next_obs: Condition, actions: Tensor, *, generator: torch.Generator | None = None
@@ -117,6 +139,16 @@ class FlowInverseDynamics(InverseDynamics):
         """
         actions = partial(self.actions, num_steps=num_steps, solver=solver, generator=generator)
         return self._shell(obs, next_obs, noise, actions)
+
+    def flow_inputs(self, obs: Condition, next_obs: Condition) -> FlowInputs:
+        """Return what the flow sees of a batch."""
+        return FlowInputs(self.check_transitions(obs, next_obs))
+
+    def with_flow(self, flow: ConditionalFlowModel, num_steps: int | None = None) -> Self:
+        """Return an inverse dynamics with another flow, such as a student, that one's number of steps by default."""
+        has_own_encoder = isinstance(flow.encoder, FeatureChangeEncoder)
+        next_obs_dim = None if has_own_encoder else self.next_obs_dim
+        return type(self)(self.action_dim, self.obs_dim, next_obs_dim=next_obs_dim, num_steps=num_steps, flow=flow)
 
     def fit_normalizers(self, obs: Condition, next_obs: Condition, actions: Tensor) -> None:
         """Fit the statistics from training data, shaped as in the loss."""

@@ -21,6 +21,7 @@ class ObservationChangeEncoder(Encoder):
         super().__init__()
         self.encoder = IdentityTwoInputEncoder(obs_dim, next_obs_dim)
         self.output_dim = obs_dim + next_obs_dim
+        self.config = {"obs_dim": obs_dim, "next_obs_dim": next_obs_dim}
         self.input_shapes = ((obs_dim,), (next_obs_dim,))
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -49,6 +50,7 @@ class FeatureChangeEncoder(Encoder):
         self.observation_encoder = observation_encoder
         self.change_normalizer = Normalizer(observation_encoder.output_dim)
         self.output_dim = 2 * observation_encoder.output_dim
+        self.config = {"observation_encoder": observation_encoder}
         self.input_shapes = 2 * observation_encoder.input_shapes
 
     def forward(self, *inputs: Tensor) -> Tensor:

@@ -3,13 +3,14 @@
 from generative_policies.models.bridge import LatentBridgeModel
 from generative_policies.models.coupling import conditional_optimal_transport
 from generative_policies.models.dict_encoder import DictObservationEncoder
+from generative_policies.models.distilled_flow import DistilledFlowModel
 from generative_policies.models.encoders import (
     Encoder,
     IdentityEncoder,
     IdentityTwoInputEncoder,
     ObservationAndVectorEncoder,
 )
-from generative_policies.models.flow import ConditionalFlowModel, PathLength
+from generative_policies.models.flow import ConditionalFlowModel, FlowInputs, PathLength
 from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.mlp import Mlp
 from generative_policies.models.normalizer import Normalizer
@@ -35,7 +36,9 @@ __all__ = [
     "ConditionalUNet1D",
     "DictObservationEncoder",
     "DiffusionTransformer",
+    "DistilledFlowModel",
     "Encoder",
+    "FlowInputs",
     "GaussianPrior",
     "GenerativeModel",
     "IdentityEncoder",

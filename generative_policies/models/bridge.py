@@ -23,8 +23,8 @@ from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.priors import GaussianPrior, Prior, SourcePrior
-from generative_policies.models.solvers import SOLVERS, integrate
-from generative_policies.models.velocity import uniform_times
+from generative_policies.models.solvers import SOLVERS, evaluation_times, integrate_indexed
+from generative_policies.models.velocity import uniform_times, velocity_at_times
 
 # Where the ODE is evaluated last: its velocity is finite at t = 1, the network's part in it a ratio of two zeros.
 LAST_TIME = 0.999
@@ -103,7 +103,7 @@ class LatentBridgeModel(GenerativeModel):
         batch_size: int | None = None,
         condition: Condition | None = None,
         source: Tensor | None = None,
-        num_steps: int = 100,
+        num_steps: int | None = None,
         solver: str | None = None,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
@@ -148,28 +148,30 @@ class LatentBridgeModel(GenerativeModel):
         if solver not in SOLVERS:
             raise ValueError(f"solver must be one of sde, {', '.join(SOLVERS)}; got {solver!r}")
 
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            t = t.clamp_max(LAST_TIME)
-            t_wide = t.reshape(-1, *[1] * (x.ndim - 1))
-            scaled = self.network(x, t, features)
-            endpoint = x + (1 - t_wide).sqrt() * scaled  # D
-            forward_drift = scaled / (1 - t_wide).sqrt()
-            variance = self.bridge_sigma**2
-            backward_drift = (endpoint + (variance - 1) * x) / (1 - t_wide + variance * t_wide)  # (x - S) / t
-            mean_drift: Tensor = 0.5 * (forward_drift + backward_drift)
-            return mean_drift
+        times = tuple(min(t, LAST_TIME) for t in evaluation_times(num_steps, solver))
+        answer = velocity_at_times(self.network, times, features, x_0)
+        variance = self.bridge_sigma**2
 
-        return integrate(velocity, x_0, num_steps, solver)
+        def velocity(x: Tensor, number: int) -> Tensor:
+            t = times[number]
+            scaled = answer(x, number)
+            endpoint = x + math.sqrt(1 - t) * scaled  # D
+            forward_drift = scaled / math.sqrt(1 - t)
+            backward_drift = (endpoint + (variance - 1) * x) / (1 - t + variance * t)  # (x - S) / t
+            return 0.5 * (forward_drift + backward_drift)
+
+        return integrate_indexed(velocity, x_0, num_steps, solver)
 
     def _integrate_sde(
         self, x_0: Tensor, features: Tensor | None, num_steps: int, generator: torch.Generator | None
     ) -> Tensor:
         num_steps = check_dim("num_steps", num_steps)
         dt = 1 / num_steps
+        times = evaluation_times(num_steps)
+        answer = velocity_at_times(self.network, times, features, x_0)
         x = x_0
-        for k in range(num_steps):
-            t = k / num_steps
-            drift = self.network(x, x.new_full((len(x),), t), features) / math.sqrt(1 - t)
+        for k, t in enumerate(times):
+            drift = answer(x, k) / math.sqrt(1 - t)
             noise = standard_normal(tuple(x.shape), x, generator)
             x = x + dt * drift + self.bridge_sigma * math.sqrt(dt) * noise  # Euler-Maruyama step.
         return x

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from generative_policies.models.arrays import parameter_like
 from generative_policies.models.coupling import conditional_optimal_transport
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.priors import Prior
-from generative_policies.models.solvers import Velocity, integrate, trajectory
-from generative_policies.models.velocity import uniform_times
+from generative_policies.models.solvers import IndexedVelocity, evaluation_times, integrate_indexed, trajectory_indexed
+from generative_policies.models.velocity import uniform_times, velocity_at_times
 
 COUPLINGS = ("independent", "conditional_optimal_transport")
 
@@ -32,6 +33,18 @@ class PathLength(NamedTuple):
 
     integrated: Tensor
     straight: Tensor
+
+
+class FlowInputs(NamedTuple):
+    """What the flow inside of a larger model, a translator say, sees of that model's inputs.
+
+    Attributes:
+        condition: What its encoder takes, ``None`` for none.
+        source: ``(batch, ...)``, where its prior starts at one.
+    """
+
+    condition: Condition | None
+    source: Tensor | None = None
 
 
 class ConditionalFlowModel(GenerativeModel):
@@ -111,30 +124,51 @@ class ConditionalFlowModel(GenerativeModel):
         self, x_0: Tensor, features: Tensor | None, num_steps: int, solver: str, generator: torch.Generator | None
     ) -> Tensor:
         """Integrate the velocity from t = 0 to t = 1."""
-        return integrate(self.velocity(features), x_0, num_steps, solver)
+        return integrate_indexed(self._velocity(features, num_steps, solver), x_0, num_steps, solver)
 
-    def velocity(self, features: Tensor | None) -> Velocity:
-        """Return the velocity as a function of the normalised point and the time alone."""
+    def check_inputs(self, inputs: FlowInputs) -> tuple[Tensor, ...]:
+        """Check what the flow would see of a batch of tensors, and return the inputs of its encoder, if it has one.
 
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            answer: Tensor = self.network(x, t, features)
-            return answer
+        Raises:
+            ValueError: If a shape or an entry is wrong, or an input is missing or superfluous.
+        """
+        self._check_source(inputs.source)
+        return self._inputs(inputs.condition) or ()
 
-        return velocity
+    def check_sizes(self, target_dim: int, cond_dim: int, horizon: int, source_dim: int | None) -> None:
+        """Check that a flow that a larger model was given, a student say, fits there.
+
+        Args:
+            target_dim: Width of the target.
+            cond_dim: Width of the condition features.
+            horizon: Steps of a chunk.
+            source_dim: Width of the source that the prior starts at, ``None`` for none.
+
+        Raises:
+            ValueError: If one of them is another.
+        """
+        expected = {"target_dim": target_dim, "cond_dim": cond_dim, "horizon": horizon, "source_dim": source_dim}
+        own = (self.target_dim, self.cond_dim, self.horizon, self.prior.source_dim)
+        if own != tuple(expected.values()):
+            pairs = zip(expected.items(), own, strict=True)
+            wrong = "; ".join(f"{name} {value}, got {got}" for (name, value), got in pairs if value != got)
+            raise ValueError(f"the given flow must have {wrong}")
 
     def paths(
         self,
         batch_size: int | None = None,
         condition: Condition | None = None,
         source: Tensor | None = None,
-        num_steps: int = 100,
+        num_steps: int | None = None,
         solver: str | None = None,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
     ) -> Tensor:
         """Return the points that samples pass, ``(num_steps + 1, batch, ...)``; arguments as in ``sample``."""
         x_0, features = self.start(batch_size, condition, source, generator, noise)
-        points = trajectory(self.velocity(features), x_0, num_steps, solver or self.default_solver)
+        steps = self.default_num_steps if num_steps is None else num_steps
+        solver = solver or self.default_solver
+        points = trajectory_indexed(self._velocity(features, steps, solver), x_0, steps, solver)
         return self.target_normalizer.denormalize(points)
 
     def path_length(
@@ -142,7 +176,7 @@ class ConditionalFlowModel(GenerativeModel):
         batch_size: int | None = None,
         condition: Condition | None = None,
         source: Tensor | None = None,
-        num_steps: int = 100,
+        num_steps: int | None = None,
         solver: str | None = None,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
@@ -151,3 +185,7 @@ class ConditionalFlowModel(GenerativeModel):
         points = self.paths(batch_size, condition, source, num_steps, solver, generator, noise).flatten(2)
         steps = (points[1:] - points[:-1]).norm(dim=-1)  # (num_steps, B)
         return PathLength(steps.sum(0), (points[-1] - points[0]).norm(dim=-1))
+
+    def _velocity(self, features: Tensor | None, num_steps: int, solver: str) -> IndexedVelocity:
+        like = parameter_like(self.network)
+        return velocity_at_times(self.network, evaluation_times(num_steps, solver), features, like)

@@ -43,9 +43,14 @@ class GenerativeModel(nn.Module, ABC):
 
     Raises:
         ValueError: If dimensions of the parts do not fit together.
+
+    Attributes:
+        default_solver: The solver of samples where the caller names no other.
+        default_num_steps: Its number of steps.
     """
 
     default_solver: ClassVar[str]
+    default_num_steps: int = 100
 
     def __init__(
         self,
@@ -143,7 +148,7 @@ class GenerativeModel(nn.Module, ABC):
         check_rows("target", target, self.sample_shape, like=parameter_like(self))
         inputs = self._inputs(condition)
         self._check_source(source)
-        if _common_batch(None, target=target, condition=None if inputs is None else inputs[0], source=source) == 0:
+        if common_batch(None, target=target, condition=None if inputs is None else inputs[0], source=source) == 0:
             raise ValueError(f"the loss needs at least one row, got target {tuple(target.shape)}")
         x_1 = self.target_normalizer.normalize(target)
         noise = standard_normal(tuple(target.shape), target, generator)
@@ -155,7 +160,7 @@ class GenerativeModel(nn.Module, ABC):
         batch_size: int | None = None,
         condition: Condition | None = None,
         source: Tensor | None = None,
-        num_steps: int = 100,
+        num_steps: int | None = None,
         solver: str | None = None,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
@@ -166,7 +171,7 @@ class GenerativeModel(nn.Module, ABC):
             batch_size: Number of samples; inferred where a condition, source or noise is given.
             condition: ``(batch, C)`` or what the encoder takes.
             source: ``(batch, source_dim)`` or ``(batch, H, source_dim)``, for a prior that starts at a source.
-            num_steps: Steps of the solver.
+            num_steps: Steps of the solver, the model's own number by default.
             solver: Name of a solver, the model's own by default.
             generator: Source of the noise.
             noise: The noise of x_0 itself, standard normal, in the shape of the samples.
@@ -178,7 +183,8 @@ class GenerativeModel(nn.Module, ABC):
             ValueError: If a shape, the number of rows or an entry is wrong, or an input is missing or superfluous.
         """
         x_0, features = self.start(batch_size, condition, source, generator, noise)
-        x_1 = self.transport(x_0, features, num_steps, solver or self.default_solver, generator)
+        steps = self.default_num_steps if num_steps is None else num_steps
+        x_1 = self.transport(x_0, features, steps, solver or self.default_solver, generator)
         return self.target_normalizer.denormalize(x_1)
 
     def start(
@@ -195,7 +201,7 @@ class GenerativeModel(nn.Module, ABC):
         if noise is not None:
             check_rows("noise", noise, self.sample_shape, like=like)
         first = None if inputs is None else inputs[0]
-        batch = _common_batch(batch_size, condition=first, source=source, noise=noise)
+        batch = common_batch(batch_size, condition=first, source=source, noise=noise)
         if noise is None:
             noise = standard_normal((batch, *self.sample_shape), like, generator)
         return self.prior.x_0(noise, source, self.target_normalizer), self._features(inputs)
@@ -205,7 +211,7 @@ class GenerativeModel(nn.Module, ABC):
         batch_size: int | None = None,
         condition: Condition | None = None,
         source: Array | None = None,
-        num_steps: int = 100,
+        num_steps: int | None = None,
         solver: str | None = None,
         generator: torch.Generator | None = None,
         noise: Array | None = None,
@@ -220,7 +226,7 @@ class GenerativeModel(nn.Module, ABC):
             batch_size: Number of samples; inferred where an array is given.
             condition: ``(C,)`` or ``(batch, C)``, or what the encoder takes.
             source: One source or a batch of them, for a prior that starts at a source.
-            num_steps: Steps of the solver.
+            num_steps: Steps of the solver, the model's own number by default.
             solver: Name of a solver, the model's own by default.
             generator: Source of the noise.
             noise: The noise of x_0 itself, standard normal, in the shape of the samples.
@@ -324,7 +330,7 @@ class GenerativeModel(nn.Module, ABC):
         return noise, noise is not None and noise.ndim == len(self.sample_shape)
 
 
-def _common_batch(batch_size: int | None, **given: Tensor | None) -> int:
+def common_batch(batch_size: int | None, **given: Tensor | None) -> int:
     """The number of rows of the arrays that are given, else ``batch_size``."""
     rows = {name: value for name, value in given.items() if value is not None}
     if not rows:

@@ -1,13 +1,16 @@
 """A residual MLP velocity network for low-dimensional targets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from generative_policies.models.dimensions import check_dim, check_net_arch
-from generative_policies.models.velocity import TimeEmbedding, check_network_inputs
+from generative_policies.models.solvers import IndexedVelocity
+from generative_policies.models.velocity import TimeEmbedding, as_function, check_network_inputs
+
+silu, linear = nn.functional.silu, nn.functional.linear
 
 
 class ResidualMlp(nn.Module):
@@ -62,8 +65,35 @@ class ResidualMlp(nn.Module):
         check_network_inputs(x, t, condition, self.point_shape, self.cond_dim)
         inputs = [x.flatten(1), self.time_embedding(t)]
         h = self.input(torch.cat(inputs if condition is None else [*inputs, condition], dim=-1))
-        for layer in self.hidden:
-            update = layer(nn.functional.silu(h))
-            h = h + update if update.shape == h.shape else update
-        velocity: Tensor = self.output(nn.functional.silu(h))
-        return velocity.reshape(x.shape)
+        return self._as_function()(h).reshape(x.shape)
+
+    def at_times(self, times: Tensor, condition: Tensor | None) -> IndexedVelocity:
+        """Return the velocity at each of the times ``(num_evaluations,)``, see ``VelocityNetwork``."""
+        function = self._as_function()
+        weight, bias = self.input.weight, self.input.bias
+        time = self.time_embedding(times)  # (num_evaluations, E)
+        flat_dim = weight.shape[1] - time.shape[1] - self.cond_dim
+        for_point, for_time, for_condition = torch.split(weight, [flat_dim, time.shape[1], self.cond_dim], dim=1)
+        rows = linear(time, for_time, bias)  # (num_evaluations, width)
+        shared = None if condition is None else linear(condition, for_condition)  # (B, width)
+        if shared is not None and len(shared) == 1:
+            rows, shared = rows + shared, None
+        biases = rows.unbind()
+
+        def velocity(x: Tensor, number: int) -> Tensor:
+            h = linear(x.flatten(1), for_point, biases[number])
+            return function(h if shared is None else h + shared).reshape(x.shape)
+
+        return velocity
+
+    def _as_function(self) -> Callable[[Tensor], Tensor]:
+        """Return the way from the first layer to the flat velocity with the parameters looked up."""
+        hidden, output = [as_function(layer) for layer in self.hidden], as_function(self.output)
+
+        def function(h: Tensor) -> Tensor:
+            for layer in hidden:
+                update = layer(silu(h))
+                h = h + update if update.shape == h.shape else update
+            return output(silu(h))
+
+        return function

@@ -5,6 +5,8 @@ Source: Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, ch. 
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import count
 from types import MappingProxyType
 
 import torch
@@ -13,33 +15,37 @@ from torch import Tensor
 from generative_policies.models.dimensions import check_dim
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
-Step = Callable[[Velocity, Tensor, float, float], Tensor]
+"""A velocity of the point ``(batch, ...)`` and the time ``(batch,)``."""
+IndexedVelocity = Callable[[Tensor, int], Tensor]
+"""A velocity of the point and the number of the evaluation, whose time is that of ``evaluation_times``."""
+VelocityAt = Callable[[Tensor, float], Tensor]
+Step = Callable[[VelocityAt, Tensor, float, float], Tensor]
 
 
-def euler_step(velocity: Velocity, x: Tensor, t: float, dt: float) -> Tensor:
+def euler_step(velocity: VelocityAt, x: Tensor, t: float, dt: float) -> Tensor:
     """Euler step, order 1."""
-    return x + dt * velocity(x, _time(x, t))
+    return x + dt * velocity(x, t)
 
 
-def midpoint_step(velocity: Velocity, x: Tensor, t: float, dt: float) -> Tensor:
+def midpoint_step(velocity: VelocityAt, x: Tensor, t: float, dt: float) -> Tensor:
     """Explicit midpoint step, order 2."""
-    x_mid = x + 0.5 * dt * velocity(x, _time(x, t))
-    return x + dt * velocity(x_mid, _time(x, t + 0.5 * dt))
+    x_mid = x + 0.5 * dt * velocity(x, t)
+    return x + dt * velocity(x_mid, t + 0.5 * dt)
 
 
-def heun_step(velocity: Velocity, x: Tensor, t: float, dt: float) -> Tensor:
+def heun_step(velocity: VelocityAt, x: Tensor, t: float, dt: float) -> Tensor:
     """Heun's trapezoidal step, order 2."""
-    k_1 = velocity(x, _time(x, t))
-    k_2 = velocity(x + dt * k_1, _time(x, t + dt))
+    k_1 = velocity(x, t)
+    k_2 = velocity(x + dt * k_1, t + dt)
     return x + 0.5 * dt * (k_1 + k_2)
 
 
-def rk4_step(velocity: Velocity, x: Tensor, t: float, dt: float) -> Tensor:
+def rk4_step(velocity: VelocityAt, x: Tensor, t: float, dt: float) -> Tensor:
     """Classical Runge-Kutta step, order 4."""
-    k_1 = velocity(x, _time(x, t))
-    k_2 = velocity(x + 0.5 * dt * k_1, _time(x, t + 0.5 * dt))
-    k_3 = velocity(x + 0.5 * dt * k_2, _time(x, t + 0.5 * dt))
-    k_4 = velocity(x + dt * k_3, _time(x, t + dt))
+    k_1 = velocity(x, t)
+    k_2 = velocity(x + 0.5 * dt * k_1, t + 0.5 * dt)
+    k_3 = velocity(x + 0.5 * dt * k_2, t + 0.5 * dt)
+    k_4 = velocity(x + dt * k_3, t + dt)
     return x + dt / 6 * (k_1 + 2 * k_2 + 2 * k_3 + k_4)
 
 
@@ -66,15 +72,49 @@ def integrate(velocity: Velocity, x_0: Tensor, num_steps: int, solver: str = "eu
         >>> integrate(lambda x, t: torch.ones_like(x), torch.zeros(1, 1), num_steps=4).item()
         1.0
     """
-    return deque(_points(velocity, x_0, num_steps, solver), maxlen=1).pop()
+    return _end(_points(_timed(velocity), x_0, num_steps, solver))
 
 
 def trajectory(velocity: Velocity, x_0: Tensor, num_steps: int, solver: str = "euler") -> Tensor:
     """Return all points of the integration, ``(num_steps + 1, batch, ...)``; arguments as ``integrate``'s."""
-    return torch.stack(list(_points(velocity, x_0, num_steps, solver)))
+    return torch.stack(list(_points(_timed(velocity), x_0, num_steps, solver)))
 
 
-def _points(velocity: Velocity, x_0: Tensor, num_steps: int, solver: str) -> Iterator[Tensor]:
+def integrate_indexed(velocity: IndexedVelocity, x_0: Tensor, num_steps: int, solver: str = "euler") -> Tensor:
+    """Integrate a velocity that knows its times already: those of ``evaluation_times``, in their order.
+
+    What depends on the times alone can then be computed for all of them at once. Arguments as ``integrate``'s.
+    """
+    return _end(_points(_in_turn(velocity), x_0, num_steps, solver))
+
+
+def trajectory_indexed(velocity: IndexedVelocity, x_0: Tensor, num_steps: int, solver: str = "euler") -> Tensor:
+    """Return all points of ``integrate_indexed``, ``(num_steps + 1, batch, ...)``."""
+    return torch.stack(list(_points(_in_turn(velocity), x_0, num_steps, solver)))
+
+
+@lru_cache(maxsize=256)
+def evaluation_times(num_steps: int, solver: str = "euler") -> tuple[float, ...]:
+    """Return the times at which a solver asks for the velocity, in the order in which it asks.
+
+    Raises:
+        ValueError: If ``num_steps`` or ``solver`` is not one that ``integrate`` takes.
+
+    Example:
+        >>> evaluation_times(2, "heun")
+        (0.0, 0.5, 0.5, 1.0)
+    """
+    times: list[float] = []
+
+    def record(x: Tensor, t: float) -> Tensor:
+        times.append(t)
+        return x
+
+    _end(_points(record, torch.zeros(()), num_steps, solver))
+    return tuple(times)
+
+
+def _points(velocity: VelocityAt, x_0: Tensor, num_steps: int, solver: str) -> Iterator[Tensor]:
     num_steps = check_dim("num_steps", num_steps)
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
@@ -86,5 +126,14 @@ def _points(velocity: Velocity, x_0: Tensor, num_steps: int, solver: str) -> Ite
         yield x
 
 
-def _time(x: Tensor, t: float) -> Tensor:
-    return x.new_full((len(x),), t)
+def _end(points: Iterator[Tensor]) -> Tensor:
+    return deque(points, maxlen=1).pop()
+
+
+def _in_turn(velocity: IndexedVelocity) -> VelocityAt:
+    number = count()
+    return lambda x, t: velocity(x, next(number))
+
+
+def _timed(velocity: Velocity) -> VelocityAt:
+    return lambda x, t: velocity(x, x.new_full((len(x),), t))

@@ -3,14 +3,21 @@
 Source: the U-Net of Chi et al. 2023, Diffusion Policy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from generative_policies.models.dimensions import check_dim, check_net_arch
-from generative_policies.models.velocity import TimeEmbedding, check_network_inputs
+from generative_policies.models.solvers import IndexedVelocity
+from generative_policies.models.velocity import TimeEmbedding, as_function, check_network_inputs
+
+silu = nn.functional.silu
+
+# FiLM (feature-wise scale and shift) of a block: (dim_out,) each where all rows share it, else (batch, dim_out).
+Modulation = tuple[Tensor, Tensor]
+Block = Callable[[Tensor, Modulation], Tensor]
 
 
 class TemporalConvolution(nn.Module):
@@ -37,39 +44,46 @@ class TemporalConvolution(nn.Module):
 class ResidualBlock(nn.Module):
     """Two normalised layers with a FiLM modulation between them and a skip around them.
 
-    FiLM (feature-wise scale and shift) is a sum of one projection of the time and one of the condition, so that each
-    can be computed once where the other varies.
-
     Args:
         dim_in: Width of the input.
         dim_out: Width of the output.
-        time_dim: Width of the time features.
-        cond_dim: Width of the condition features, 0 for none.
         temporal: Whether the layers are convolutions over the steps of a chunk.
     """
 
-    def __init__(self, dim_in: int, dim_out: int, time_dim: int, cond_dim: int, temporal: bool) -> None:
+    def __init__(self, dim_in: int, dim_out: int, temporal: bool) -> None:
         super().__init__()
         layer = TemporalConvolution if temporal else nn.Linear
+        self.dim_out = dim_out
         self.norm_in = nn.LayerNorm(dim_in)
         self.layer_in = layer(dim_in, dim_out)
-        self.film_time = nn.Linear(time_dim, 2 * dim_out)
-        self.film_condition = nn.Linear(cond_dim, 2 * dim_out, bias=False) if cond_dim else None
         self.norm_out = nn.LayerNorm(dim_out, elementwise_affine=False)  # FiLM is its affine map
         self.layer_out = layer(dim_out, dim_out)
         self.skip = nn.Linear(dim_in, dim_out) if dim_in != dim_out else nn.Identity()
 
-    def forward(self, x: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
         """Map ``(batch, dim_in)`` or ``(batch, horizon, dim_in)`` to the same with ``dim_out``."""
-        film = self.film_time(time)
-        if self.film_condition is not None:
-            film = film + self.film_condition(condition)
-        film = film[:, None] if x.ndim == 3 else film
-        scale, shift = film.chunk(2, dim=-1)  # (B, dim_out) or (B, 1, dim_out) each
-        h = self.layer_in(nn.functional.silu(self.norm_in(x)))
-        h = (1 + scale) * self.norm_out(h) + shift
-        out: Tensor = self.skip(x) + self.layer_out(nn.functional.silu(h))
-        return out
+        return self.as_function()(x, modulation)
+
+    def as_function(self) -> Block:
+        """Return ``forward`` with the parameters looked up, for many evaluations."""
+        modules = self._modules
+        norm_in, layer_in, norm_out, layer_out = (
+            as_function(modules[name])  # type: ignore[arg-type]  # none of them is None
+            for name in ("norm_in", "layer_in", "norm_out", "layer_out")
+        )
+        skip = None if isinstance(self.skip, nn.Identity) else as_function(self.skip)
+        shape, eps = self.norm_out.normalized_shape, self.norm_out.eps
+
+        def block(x: Tensor, modulation: Modulation) -> Tensor:
+            scale, shift = modulation
+            h = layer_in(silu(norm_in(x)))
+            if scale.ndim == 1:
+                h = torch.layer_norm(h, shape, scale, shift, eps)
+            else:
+                h = torch.addcmul(shift, scale, norm_out(h))
+            return (x if skip is None else skip(x)) + layer_out(silu(h))
+
+        return block
 
 
 class ConditionalUNet1D(nn.Module):
@@ -126,12 +140,17 @@ class ConditionalUNet1D(nn.Module):
         self.input = nn.Linear(in_channels, dims[0])
 
         def block(dim_in: int, dim_out: int) -> ResidualBlock:
-            return ResidualBlock(dim_in, dim_out, time_dim, cond_dim, temporal)
+            return ResidualBlock(dim_in, dim_out, temporal)
 
         self.down = nn.ModuleList(block(a, b) for a, b in pairwise((dims[0], *dims)))
         self.middle = block(dims[-1], dims[-1])
         # The way up meets the way down's outputs as skips, the lowest first.
         self.up = nn.ModuleList(block(2 * b, a) for a, b in pairwise((dims[0], *dims)))
+        # All blocks' modulations at once, scales before shifts: a sum of one projection of the time and one of the
+        # condition, so that each can be computed once where the other varies.
+        self.block_dims = [module.dim_out for module in (*self.down, self.middle, *self.up)]
+        self.film_time = nn.Linear(time_dim, 2 * sum(self.block_dims))
+        self.film_condition = nn.Linear(cond_dim, 2 * sum(self.block_dims), bias=False) if cond_dim else None
         self.shrink = nn.ModuleList(TemporalConvolution(d, d, stride=2) for d in dims[:-1] if temporal)
         self.grow = nn.ModuleList(TemporalConvolution(d, d) for d in dims[:-1] if temporal)
         self.output_norm = nn.LayerNorm(dims[0])
@@ -142,20 +161,56 @@ class ConditionalUNet1D(nn.Module):
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """Return the velocity in the shape of ``x`` with ``out_channels``, see ``VelocityNetwork``."""
         check_network_inputs(x, t, condition, self.point_shape, self.cond_dim)
-        time = nn.functional.silu(self.time_embedding(t))
-        h = self.input(x)
-        skips: list[Tensor] = []
-        for level, block in enumerate(self.down):
-            if level and self.shrink:
-                h = self.shrink[level - 1](h)
-            h = block(h, time, condition)
-            skips.append(h)
-        h = self.middle(h, time, condition)
-        for level, block in reversed(list(enumerate(self.up))):
-            h = block(torch.cat([h, skips[level]], dim=-1), time, condition)
-            if level and self.grow:
-                # Repeat each step up to the length of the skip, which need not be twice as long.
-                steps = torch.arange(skips[level - 1].shape[1], device=h.device) // 2
-                h = self.grow[level - 1](h[:, steps])
-        velocity: Tensor = self.output(nn.functional.silu(self.output_norm(h)))
+        film = self.film_time(silu(self.time_embedding(t)))
+        if self.film_condition is not None:
+            film = film + self.film_condition(condition)
+        return self._as_function()(x, self._modulations(film[0] if len(film) == 1 else film))
+
+    def at_times(self, times: Tensor, condition: Tensor | None) -> IndexedVelocity:
+        """Return the velocity at each of the times ``(num_evaluations,)``, see ``VelocityNetwork``."""
+        function = self._as_function()
+        film = self.film_time(silu(self.time_embedding(times)))  # (num_evaluations, F)
+        shared = None if self.film_condition is None else self.film_condition(condition)  # (B, F)
+        if shared is not None and len(shared) != 1:
+            return lambda x, number: function(x, self._modulations(film[number] + shared))
+        columns = self._modulations(film if shared is None else film + shared)
+        rows = list(zip(*(zip(scale.unbind(), shift.unbind(), strict=True) for scale, shift in columns), strict=True))
+        return lambda x, number: function(x, rows[number])
+
+    def _modulations(self, film: Tensor) -> list[Modulation]:
+        """Split ``(..., F)`` into each block's scale and shift ``(..., dim_out)``."""
+        scale, shift = film.chunk(2, dim=-1)
+        scales, shifts = (torch.split(part, self.block_dims, -1) for part in (1 + scale, shift))
+        return list(zip(scales, shifts, strict=True))
+
+    def _as_function(self) -> Callable[[Tensor, Sequence[Modulation]], Tensor]:
+        """Return the way from the point to the velocity with the parameters looked up."""
+        temporal = len(self.point_shape) == 2
+        blocks: Sequence[ResidualBlock] = [*self.down, self.middle, *self.up]
+        functions, last = [block.as_function() for block in blocks], len(self.down)
+        down, middle, up = functions[:last], functions[last], functions[last + 1 :]
+        enter, leave, output_norm = (as_function(layer) for layer in (self.input, self.output, self.output_norm))
+
+        def velocity(x: Tensor, modulations: Sequence[Modulation]) -> Tensor:
+            if temporal:
+                modulations = [
+                    (scale, shift) if scale.ndim == 1 else (scale[:, None], shift[:, None])
+                    for scale, shift in modulations
+                ]
+            h = enter(x)
+            skips: list[Tensor] = []
+            for level, block in enumerate(down):
+                if level and temporal:
+                    h = self.shrink[level - 1](h)
+                h = block(h, modulations[level])
+                skips.append(h)
+            h = middle(h, modulations[last])
+            for level in reversed(range(last)):
+                h = up[level](torch.cat([h, skips[level]], dim=-1), modulations[last + 1 + level])
+                if level and temporal:
+                    # Repeat each step up to the length of the skip, which need not be twice as long.
+                    steps = torch.arange(skips[level - 1].shape[1], device=h.device) // 2
+                    h = self.grow[level - 1](h[:, steps])
+            return leave(silu(output_norm(h)))
+
         return velocity

@@ -1,12 +1,14 @@
 """The one contract of every velocity network, and what they share: the time embedding."""
 
 import math
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import readable_shape
+from generative_policies.models.solvers import IndexedVelocity
 
 
 class VelocityNetwork(Protocol):
@@ -20,6 +22,10 @@ class VelocityNetwork(Protocol):
 
     It returns the velocity in the shape of ``x``, and zero before training: the untrained flow is the identity. Inputs
     of other shapes are a ``ValueError``, see ``check_network_inputs``.
+
+    It may also have ``at_times(times, condition)``, with times ``(num_evaluations,)`` that all rows share: the function
+    of the point and the number of the time that it is there, with all that does not depend on the point computed once.
+    Nothing is kept beyond that function, so that there is nothing to go stale.
     """
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
@@ -55,6 +61,40 @@ def check_network_inputs(
     if cond_dim and (condition is None or condition.shape != (len(x), cond_dim)):
         got = "none" if condition is None else str(tuple(condition.shape))
         raise ValueError(f"condition must have shape ({len(x)}, {cond_dim}), got {got}")
+
+
+def velocity_at_times(
+    network: nn.Module, times: tuple[float, ...], condition: Tensor | None, like: Tensor
+) -> IndexedVelocity:
+    """Return a network's velocity as a function of the point and the number of the evaluation.
+
+    Args:
+        network: A network that follows ``VelocityNetwork``.
+        times: The time of each evaluation, in [0, 1].
+        condition: ``(batch, cond_dim)`` features, or ``None``.
+        like: A tensor whose device and dtype the times take.
+    """
+    at_times: Callable[[Tensor, Tensor | None], IndexedVelocity] | None = getattr(network, "at_times", None)
+    if at_times is not None and len(times) > 1:
+        return at_times(like.new_tensor(times), condition)
+    return lambda x, number: network(x, x.new_full((len(x),), times[number]), condition)
+
+
+def as_function(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return a layer as a function that has looked up its parameters, which takes a module longer than to use them.
+
+    What is no plain layer, or somebody has hooked, is returned as it is.
+    """
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+        return layer
+    parameters: dict[str, Any] = layer._parameters
+    if type(layer) is nn.Linear:
+        weight, bias = parameters["weight"], parameters["bias"]
+        return lambda x: nn.functional.linear(x, weight, bias)
+    if type(layer) is nn.LayerNorm:
+        scale, shift, shape, eps = parameters["weight"], parameters["bias"], layer.normalized_shape, layer.eps
+        return lambda x: torch.layer_norm(x, shape, scale, shift, eps)
+    return layer
 
 
 class TimeEmbedding(nn.Module):

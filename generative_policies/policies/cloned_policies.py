@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from generative_policies.data import OBSERVATION
-from generative_policies.models import ConditionalFlowModel, DictObservationEncoder, MlpRegressor, ResidualMlp
+from generative_policies.models import (
+    ConditionalFlowModel,
+    DictObservationEncoder,
+    FlowInputs,
+    MlpRegressor,
+    ResidualMlp,
+)
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.solvers import SOLVERS
 from generative_policies.policies.chunk_policy import ChunkPolicy
@@ -122,10 +128,12 @@ class FlowPolicy(ClonedPolicy):
         horizon: Actions that are planned at once.
         replan_interval: Actions that are taken before the next plan; all of them by default.
         history: Observations that are seen, the current one included.
-        num_steps: Steps of the solver.
+        num_steps: Steps of the solver; 10 by default.
         solver: euler, midpoint, heun or rk4.
         image_features: Features that an image is encoded to.
         network: Another velocity network, see ``VelocityNetwork``; ``encoder_for(...)`` tells its ``cond_dim``.
+        flow: Another flow of the same inputs, such as a student; ``net_arch`` and ``network`` are then its own, and
+            ``num_steps`` by default.
         squash_output: Whether the model works in the scaled action range [-1, 1].
         block: The model sees batches padded to a multiple of this many rows; 1 is fastest.
 
@@ -155,10 +163,11 @@ class FlowPolicy(ClonedPolicy):
         horizon: int = 1,
         replan_interval: int | None = None,
         history: int = 1,
-        num_steps: int = 10,
+        num_steps: int | None = None,
         solver: str = "euler",
         image_features: int = 32,
         network: nn.Module | None = None,
+        flow: ConditionalFlowModel | None = None,
         squash_output: bool = False,
         block: int = 16,
     ) -> None:
@@ -176,25 +185,39 @@ class FlowPolicy(ClonedPolicy):
         )
         if solver not in SOLVERS:
             raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
-        self.num_steps = check_dim("num_steps", num_steps)
+        if network is not None and flow is not None:
+            raise ValueError("network is the given flow's own: leave it away")
+        default_num_steps = 10 if flow is None else flow.default_num_steps
+        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
         self.solver = solver
-        self.has_own_network = network is not None
+        self.has_own_network, self.has_own_flow = network is not None, flow is not None
         encoder = self.encoder()
-        self.model = ConditionalFlowModel(
+        # Copies: policies that are built from the same arguments must not train each other.
+        self.model = copy.deepcopy(flow) or ConditionalFlowModel(
             self.action_dim,
             encoder.output_dim,
             horizon=horizon,
-            # A copy: policies that are built from the same arguments must not train each other.
             network=copy.deepcopy(network)
             or ResidualMlp(self.action_dim, encoder.output_dim, self.net_arch, horizon=horizon),
             encoder=encoder,
         )
+        self.model.check_sizes(self.action_dim, encoder.output_dim, horizon, None)
 
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments after the two spaces."""
         own = {"num_steps": self.num_steps, "solver": self.solver}
-        return super().config | own | ({"network": self.model.network} if self.has_own_network else {})
+        own |= {"network": self.model.network} if self.has_own_network else {}
+        return super().config | own | ({"flow": self.model} if self.has_own_flow else {})
+
+    def flow_inputs(self, observations: Mapping[str, Tensor]) -> FlowInputs:
+        """Return what the flow sees of a batch of observations as ``loss`` takes them."""
+        return FlowInputs(dict(observations))
+
+    def with_flow(self, flow: ConditionalFlowModel, num_steps: int | None = None) -> Self:
+        """Return a policy with a copy of another flow, such as a student, and that one's number of steps by default."""
+        own = {name: value for name, value in self.config.items() if name not in ("network", "num_steps", "solver")}
+        return type(self)(self.observation_space, self.action_space, **(own | {"flow": flow, "num_steps": num_steps}))
 
     def plan(self, rows: Rows, noise: NDArray[Any] | None) -> NDArray[Any]:
         """Sample actions, see ``ChunkPolicy``."""

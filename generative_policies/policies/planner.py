@@ -1,12 +1,12 @@
 """Planning the next observations by a flow, without any action."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models import ConditionalFlowModel, ResidualMlp
+from generative_policies.models import ConditionalFlowModel, FlowInputs, ResidualMlp
 from generative_policies.models.arrays import Array, as_caller, as_rows, check_rows, evaluating, parameter_like
 from generative_policies.models.dimensions import check_dim
 
@@ -23,10 +23,13 @@ class FlowPlanner(nn.Module):
         net_arch: Hidden widths of the residual-MLP velocity network.
         next_obs_dim: Width D of the leading part that is planned; ``obs_dim`` by default.
         horizon: Steps H of a plan; at 1 plans are ``(batch, D)``, above ``(batch, H, D)``.
-        num_steps: Solver steps of a prediction where the caller names no other number.
+        num_steps: Solver steps of a prediction where the caller names no other number; 10 by default.
+        flow: Another flow of the same inputs, such as a student; ``net_arch`` is then its own, and ``num_steps`` by
+            default.
 
     Raises:
-        ValueError: If a dimension is not positive, or ``next_obs_dim`` exceeds ``obs_dim``.
+        ValueError: If a dimension is not positive, ``next_obs_dim`` exceeds ``obs_dim``, or a given flow has other
+            sizes.
 
     Example:
         >>> planner = FlowPlanner(obs_dim=17)
@@ -42,7 +45,8 @@ class FlowPlanner(nn.Module):
         next_obs_dim: int | None = None,
         *,
         horizon: int = 1,
-        num_steps: int = 10,
+        num_steps: int | None = None,
+        flow: ConditionalFlowModel | None = None,
     ) -> None:
         super().__init__()
         self.obs_dim = check_dim("obs_dim", obs_dim)
@@ -50,16 +54,21 @@ class FlowPlanner(nn.Module):
         if self.next_obs_dim > obs_dim:
             raise ValueError(f"next_obs_dim must be at most obs_dim={obs_dim}, got {next_obs_dim}")
         self.horizon = check_dim("horizon", horizon)
-        self.num_steps = check_dim("num_steps", num_steps)
+        default_num_steps = 10 if flow is None else flow.default_num_steps
+        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
         self.config = {
             "obs_dim": obs_dim,
             "net_arch": tuple(net_arch),
             "next_obs_dim": next_obs_dim,
             "horizon": horizon,
             "num_steps": num_steps,
+            "flow": flow,
         }
-        network = ResidualMlp(self.next_obs_dim, obs_dim, net_arch, horizon=horizon)
-        self.flow = ConditionalFlowModel(self.next_obs_dim, obs_dim, horizon=horizon, network=network)
+        if flow is None:
+            network = ResidualMlp(self.next_obs_dim, obs_dim, net_arch, horizon=horizon)
+            flow = ConditionalFlowModel(self.next_obs_dim, obs_dim, horizon=horizon, network=network)
+        flow.check_sizes(self.next_obs_dim, obs_dim, horizon, None)
+        self.flow = flow
 
     @property
     def noise_dim(self) -> int:
@@ -126,6 +135,16 @@ class FlowPlanner(nn.Module):
                 rows, num_steps=num_steps, solver=solver, generator=generator, noise=noise_rows
             )
         return as_caller(planned, obs, single=obs.ndim == 1)
+
+    def flow_inputs(self, obs: Tensor) -> FlowInputs:
+        """Return what the flow sees of a batch."""
+        return FlowInputs(obs)
+
+    def with_flow(self, flow: ConditionalFlowModel, num_steps: int | None = None) -> Self:
+        """Return a planner with another flow, such as a student, and that one's number of steps by default."""
+        return type(self)(
+            self.obs_dim, next_obs_dim=self.next_obs_dim, horizon=self.horizon, num_steps=num_steps, flow=flow
+        )
 
     def fit_normalizers(self, obs: Tensor, next_obs: Tensor) -> None:
         """Fit the statistics from training data, shaped as in the loss."""

@@ -1,25 +1,21 @@
 """One training loop for every model: the loss of rows from a dataset, averaged weights out."""
 
 import inspect
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from generative_policies.data import EpisodicDataset
 from generative_policies.models.arrays import evaluating, parameter_like
-from generative_policies.training.ema import ExponentialMovingAverage
+from generative_policies.training.optimization import FitResult, Log, optimize
 from generative_policies.training.settings import FitSettings
-from generative_policies.training.training_state import TrainingState, TrainingStateFile, fingerprint
-
-Log = Callable[[int, Mapping[str, float]], None]
+from generative_policies.training.training_state import TrainingStateFile, fingerprint
 
 
 class Trainable(Protocol):
@@ -32,18 +28,6 @@ class Trainable(Protocol):
     def fit_normalizers(self, **arrays: Any) -> None:
         """Fit the normalisers from training data."""
         ...
-
-
-class FitResult(NamedTuple):
-    """What a training ended with.
-
-    Attributes:
-        train_loss: Mean loss over the last tenth of the updates, of the weights being trained.
-        validation_loss: Loss of the averaged weights on the held-out episodes, ``None`` without any.
-    """
-
-    train_loss: float
-    validation_loss: float | None
 
 
 def fit(
@@ -85,7 +69,10 @@ def fit(
     """
     file = None
     if state is not None:
-        start = fingerprint(model, dataset, settings, generator, refit_normalizers)
+        arrays = {"episodes": dataset.episodes, **dataset.arrays()}
+        start = fingerprint(
+            model, arrays, settings, generator, dataset=type(dataset).__name__, refit_normalizers=refit_normalizers
+        )
         file = TrainingStateFile(Path(state), start)
     saved = None if file is None else file.read()
     train, validation = dataset, None
@@ -106,55 +93,22 @@ def fit(
     if refit_normalizers:
         trainable.fit_normalizers(**rows)
 
-    parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    ema = ExponentialMovingAverage(model, settings.ema_decay)
-    training = TrainingState(model, optimizer, ema, generator)
-    if saved is not None:
-        training.restore(saved)
-    was_training = model.training
-    model.train()
-    interval = max(1, settings.num_updates // settings.num_validations)
-    description = progress if isinstance(progress, str) else type(model).__name__
-    updates = range(ema.num_updates, settings.num_updates)
-    for update in tqdm(
-        updates,
-        desc=description,
-        disable=progress is False,
-        mininterval=0.5,
-        initial=updates.start,
-        total=settings.num_updates,
-    ):
-        optimizer.param_groups[0]["lr"] = settings.learning_rate * settings.learning_rate_factor(update)
+    def batch_loss() -> Tensor:
         index = torch.randint(len(train), (settings.batch_size,), generator=generator)
-        loss = trainable(**{name: array[index] for name, array in rows.items()}, generator=generator)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-        optimizer.step()
-        ema.update(model)
-        if update >= int(0.9 * settings.num_updates):
-            training.tail_losses.append(loss.detach())
-        is_last = update + 1 == settings.num_updates
-        if (update + 1) % interval == 0 or is_last:
-            learning_rate = settings.learning_rate * settings.learning_rate_factor(update + 1)
-            figures = {"train/loss": loss.item(), "train/learning_rate": learning_rate}
-            if not math.isfinite(figures["train/loss"]):
-                raise ValueError(f"the loss became {figures['train/loss']} by update {update + 1}; lower learning_rate")
-            if file is not None and not is_last:
-                file.write(training.tensors())
-            if log is not None:
-                if held_out is not None:
-                    with ema.applied(model):
-                        figures["validation/loss"] = _loss(trainable, held_out, validation_seed)
-                log(update + 1, figures)
-    ema.copy_to(model)
-    model.train(was_training)
-    validation_loss = None if held_out is None else _loss(trainable, held_out, validation_seed)
-    result = FitResult(torch.stack(training.tail_losses).mean().item(), validation_loss)
-    if file is not None:
-        file.remove()
-    return result
+        loss: Tensor = trainable(**{name: array[index] for name, array in rows.items()}, generator=generator)
+        return loss
+
+    return optimize(
+        model,
+        batch_loss,
+        None if held_out is None else lambda: _loss(trainable, held_out, validation_seed),
+        settings,
+        generator=generator,
+        log=log,
+        description=progress if isinstance(progress, str) else type(model).__name__ if progress else None,
+        file=file,
+        saved=saved,
+    )
 
 
 def _loss(model: Any, rows: Mapping[str, Tensor], seed: int) -> float:

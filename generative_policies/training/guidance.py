@@ -17,7 +17,7 @@ from generative_policies.action_translation import ActionTranslator
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.models.arrays import standard_normal
 from generative_policies.models.dimensions import check_dim
-from generative_policies.training.fit import Log
+from generative_policies.training.optimization import Log
 
 SourceActions = Callable[[Tensor], Tensor]
 """The source policy's actions ``(batch, source_action_dim)`` for observations ``(batch, obs_dim)``, differentiable."""

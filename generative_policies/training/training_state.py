@@ -19,7 +19,6 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from generative_policies.checkpoints import describe, write_synced
-from generative_policies.data import EpisodicDataset
 from generative_policies.models.arrays import parameter_like
 from generative_policies.training.ema import ExponentialMovingAverage
 from generative_policies.training.settings import FitSettings
@@ -75,25 +74,30 @@ class TrainingState:
 
 def fingerprint(
     model: nn.Module,
-    dataset: EpisodicDataset,
+    arrays: Mapping[str, NDArray[Any]],
     settings: FitSettings,
     generator: torch.Generator,
-    refit_normalizers: bool,
+    **others: str | int,
 ) -> dict[str, Any]:
     """Return what a training starts from, in JSON's types; two with the same fingerprint have the same result.
+
+    Args:
+        model: As it is at the start.
+        arrays: Its data.
+        settings: Sizes and rates.
+        generator: As it is at the start.
+        others: What else the result depends on.
 
     Raises:
         CheckpointError: If the model cannot be described, as ``checkpoints.save`` could not either.
     """
     own_classes = {type(part): f"{type(part).__module__}.{type(part).__qualname__}" for part in model.modules()}
-    arrays = {"episodes": dataset.episodes, **dataset.arrays()}
     found = {
         **{f"settings.{name}": value for name, value in asdict(settings).items()},
-        "refit_normalizers": refit_normalizers,
+        **others,
         "model": describe(model, own_classes),
         "initial weights": _digest(model.state_dict()),
         "generator": _digest({"state": generator.get_state()}),
-        "dataset": type(dataset).__name__,
         **{f"dataset.{name}": _description(array) for name, array in arrays.items()},
     }
     # Numbers of numpy in the settings are no JSON; their text serves as well.

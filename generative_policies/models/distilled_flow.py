@@ -1,0 +1,125 @@
+"""A flow's student: one or a few Euler steps that lead where the teacher's many do.
+
+Source: Liu et al. 2023, Flow Straight and Fast (distillation); Park et al. 2025, Flow Q-Learning.
+"""
+
+import copy
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from generative_policies.models.dimensions import check_dim
+from generative_policies.models.encoders import Condition, Encoder
+from generative_policies.models.flow import ConditionalFlowModel
+from generative_policies.models.generative_model import GenerativeModel
+from generative_policies.models.priors import Prior
+from generative_policies.models.residual_mlp import ResidualMlp
+
+
+class DistilledFlowModel(ConditionalFlowModel):
+    """A map of x_0 and condition to the sample, in a fixed number of Euler steps.
+
+    It learns pairs of noise and sample from its teacher, see ``training.distill``. The map is a function, so that the
+    squared error averages no modes. It samples as every flow does, with the number of steps that it learned alone.
+
+    Args:
+        target_dim: Width D of the target.
+        cond_dim: Width C of the condition features, 0 for an unconditional model.
+        num_steps: Its Euler steps.
+        horizon: Steps H of a chunk; at 1 targets are ``(batch, D)``, above ``(batch, H, D)``.
+        network: A velocity network, see ``VelocityNetwork``; ``ResidualMlp`` of three layers of 256 by default.
+        prior: The distribution of x_0; ``GaussianPrior(target_dim)`` by default.
+        encoder: Maps the condition to ``cond_dim`` features; ``IdentityEncoder(cond_dim)`` by default.
+
+    Raises:
+        ValueError: If the parts do not fit together, or ``num_steps`` is not positive.
+
+    Example:
+        >>> student = DistilledFlowModel.of(ConditionalFlowModel(target_dim=2, cond_dim=3))
+        >>> student.predict(condition=torch.randn(8, 3)).shape
+        torch.Size([8, 2])
+    """
+
+    def __init__(
+        self,
+        target_dim: int,
+        cond_dim: int = 0,
+        num_steps: int = 1,
+        *,
+        horizon: int = 1,
+        network: nn.Module | None = None,
+        prior: Prior | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        self.default_num_steps = check_dim("num_steps", num_steps)
+        super().__init__(
+            target_dim,
+            cond_dim,
+            horizon=horizon,
+            network=network or ResidualMlp(target_dim, cond_dim, (256, 256, 256), horizon=horizon),
+            prior=prior,
+            encoder=encoder,
+        )
+        self.config = {
+            "target_dim": target_dim,
+            "cond_dim": cond_dim,
+            "num_steps": num_steps,
+            "horizon": horizon,
+            "network": network,
+            "prior": prior,
+            "encoder": encoder,
+        }
+
+    @classmethod
+    def of(cls, teacher: GenerativeModel, num_steps: int = 1, network: nn.Module | None = None) -> Self:
+        """Return an untrained student with the sizes of a teacher, and copies of its prior, encoder and statistics.
+
+        Args:
+            teacher: A flow.
+            num_steps: The student's Euler steps.
+            network: The student's velocity network; the default one otherwise.
+        """
+        config: dict[str, Any] = {name: copy.deepcopy(teacher.config[name]) for name in ("prior", "encoder")}
+        student = cls(
+            teacher.target_dim,
+            teacher.cond_dim,
+            num_steps,
+            horizon=teacher.horizon,
+            network=network,
+            **config,
+        )
+        for own, theirs in (
+            (student.target_normalizer, teacher.target_normalizer),
+            (student.prior, teacher.prior),
+            (student.encoder, teacher.encoder),
+        ):
+            if own is not None and theirs is not None:
+                own.load_state_dict(theirs.state_dict())
+        return student
+
+    def forward(
+        self,
+        target: Tensor,
+        condition: Condition | None = None,
+        source: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Refuse: without the noise that leads to it, a target teaches a student nothing but the mean.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a distilled flow learns from its teacher's samples, not from data: see training.distill")
+
+    def transport(
+        self, x_0: Tensor, features: Tensor | None, num_steps: int, solver: str, generator: torch.Generator | None
+    ) -> Tensor:
+        """Carry x_0 to t = 1 in the student's own Euler steps."""
+        if num_steps != self.default_num_steps or solver != "euler":
+            raise ValueError(
+                f"this flow was distilled to num_steps={self.default_num_steps} with solver='euler' and knows no other "
+                f"way, got num_steps={num_steps} with solver={solver!r}"
+            )
+        return super().transport(x_0, features, num_steps, solver, generator)

@@ -1,0 +1,237 @@
+"""What makes sampling fast changes no sample: it is compared with the plain loop over the network."""
+
+import copy
+import threading
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from generative_policies.models import (
+    SOLVERS,
+    ConditionalFlowModel,
+    ConditionalUNet1D,
+    DiffusionTransformer,
+    LatentBridgeModel,
+    ResidualMlp,
+    SourcePrior,
+    integrate,
+)
+from generative_policies.models.solvers import evaluation_times
+
+NETWORKS = {
+    "unet": lambda cond_dim: ConditionalUNet1D(3, 3, cond_dim, 16, (16, 32)),
+    "unet of chunks": lambda cond_dim: ConditionalUNet1D(3, 3, cond_dim, 16, (16, 32), horizon=5),
+    "residual mlp": lambda cond_dim: ResidualMlp(3, cond_dim, (32, 32, 16), 16),
+    "residual mlp of chunks": lambda cond_dim: ResidualMlp(3, cond_dim, (32, 32), 16, horizon=5),
+    "transformer": lambda cond_dim: DiffusionTransformer(3, cond_dim, 32, horizon=5),
+}
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def flow(network: str, cond_dim: int) -> ConditionalFlowModel:
+    """A flow with weights and statistics that are trivial nowhere."""
+    horizon = 5 if "chunks" in network or network == "transformer" else 1
+    model = ConditionalFlowModel(3, cond_dim, horizon=horizon, network=NETWORKS[network](cond_dim))
+    change(model)
+    return model.eval()
+
+
+def change(model: ConditionalFlowModel) -> None:
+    """Give a flow other weights, in place."""
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.copy_(0.2 * torch.randn_like(parameter))
+    shape = (64, *model.sample_shape)
+    condition = 2 + 3 * torch.randn(64, model.cond_dim) if model.cond_dim else None
+    like = next(model.network.parameters())
+    model.fit_normalizers(1 - 2 * torch.randn(shape).to(like), condition if condition is None else condition.to(like))
+
+
+def plain(model: ConditionalFlowModel, condition: Tensor | None, noise: Tensor, num_steps: int, solver: str) -> Tensor:
+    """The textbook's sampler: the whole network anew at each evaluation."""
+    x_0, features = model.start(condition=condition, noise=noise)
+    x_1 = integrate(lambda x, t: model.network(x, t, features), x_0, num_steps, solver)
+    return model.target_normalizer.denormalize(x_1)
+
+
+def inputs(model: ConditionalFlowModel, batch: int) -> tuple[Tensor | None, Tensor]:
+    like = next(model.network.parameters())
+    condition = torch.randn(batch, model.cond_dim).to(like) if model.cond_dim else None
+    return condition, torch.randn(batch, *model.sample_shape).to(like)
+
+
+def assert_as_plain(model: ConditionalFlowModel, batch: int = 3, num_steps: int = 7, solver: str = "euler") -> None:
+    condition, noise = inputs(model, batch)
+    with torch.no_grad():
+        expected = plain(model, condition, noise, num_steps, solver)
+    got = model.predict(condition=condition, noise=noise, num_steps=num_steps, solver=solver)
+    assert expected.std() > 0.1  # there is something to compare
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 16])
+@pytest.mark.parametrize("cond_dim", [0, 4])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_samples_are_those_of_the_plain_loop(network: str, cond_dim: int, batch: int) -> None:
+    assert_as_plain(flow(network, cond_dim), batch)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("num_steps", [1, 2, 10])
+@pytest.mark.parametrize("network", ["unet", "residual mlp"])
+def test_every_solver_asks_at_its_own_times(network: str, solver: str, num_steps: int) -> None:
+    assert_as_plain(flow(network, 4), 1, num_steps, solver)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_evaluation_times_are_those_at_which_a_solver_asks(solver: str) -> None:
+    asked: list[float] = []
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        asked.extend(t.tolist())
+        return x
+
+    integrate(velocity, torch.ones(1, 1, dtype=torch.float64), 6, solver)
+    assert asked == list(evaluation_times(6, solver))
+
+
+@pytest.mark.parametrize("network", ["unet", "unet of chunks", "residual mlp"])
+def test_gradients_are_those_of_the_plain_loop(network: str) -> None:
+    model = flow(network, 4).double()
+    condition, noise = inputs(model, 3)
+    parameters = list(model.network.parameters())
+
+    def gradients(samples: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(samples.square().sum(), parameters)
+
+    fast = gradients(model.sample(condition=condition, noise=noise, num_steps=5))
+    slow = gradients(plain(model, condition, noise, 5, "euler"))
+    for got, expected in zip(fast, slow, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("network", ["unet", "residual mlp"])
+class TestNothingGoesStale:
+    def test_after_training(self, network: str, batch: int) -> None:
+        model = flow(network, 4)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        assert_as_plain(model, batch)
+        for _ in range(3):
+            loss = model(torch.randn(8, 3), torch.randn(8, 4))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            assert_as_plain(model, batch)
+
+    def test_after_weights_were_written(self, network: str, batch: int) -> None:
+        model, other = flow(network, 4), flow(network, 4)
+        condition, noise = inputs(model, batch)
+        assert_as_plain(model, batch)
+        model.load_state_dict(other.state_dict())
+        arguments: dict[str, Any] = {"condition": condition, "noise": noise, "num_steps": 7}
+        assert torch.equal(model.predict(**arguments), other.predict(**arguments))
+        model.load_state_dict(flow(network, 4).state_dict(), assign=True)
+        assert_as_plain(model, batch)
+        for parameter in model.parameters():
+            parameter.data = 0.9 * parameter.data  # no version counter sees this
+        assert_as_plain(model, batch)
+
+    def test_after_another_dtype(self, network: str, batch: int) -> None:
+        model = flow(network, 4)
+        assert_as_plain(model, batch)
+        assert_as_plain(model.double(), batch)
+        assert_as_plain(model.float(), batch)
+
+    def test_in_a_copy(self, network: str, batch: int) -> None:
+        model = flow(network, 4)
+        assert_as_plain(model, batch)
+        twin = copy.deepcopy(model)
+        change(twin)
+        assert_as_plain(twin, batch)
+        assert_as_plain(model, batch)
+
+    def test_the_state_is_weights_and_statistics_alone(self, network: str, batch: int) -> None:
+        model = flow(network, 4)
+        before, attributes = list(model.state_dict()), set(vars(model.network))
+        assert_as_plain(model, batch)
+        assert list(model.state_dict()) == before
+        assert set(vars(model.network)) == attributes
+
+    def test_threads_do_not_meet(self, network: str, batch: int) -> None:
+        model = flow(network, 4)
+        cases = [inputs(model, batch) for _ in range(8)]
+        steps = [2 + k % 3 for k in range(8)]
+        expected = [model.predict(condition=c, noise=n, num_steps=k) for (c, n), k in zip(cases, steps, strict=True)]
+        got: list[list[Tensor]] = [[] for _ in cases]
+
+        def run(k: int) -> None:
+            condition, noise = cases[k]
+            got[k] = [model.predict(condition=condition, noise=noise, num_steps=steps[k]) for _ in range(20)]
+
+        threads = [threading.Thread(target=run, args=(k,)) for k in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(len(answers) == 20 for answers in got)
+        assert all(torch.equal(answer, expected[k]) for k, answers in enumerate(got) for answer in answers)
+
+
+def test_layers_that_were_hooked_or_replaced_are_called() -> None:
+    class Doubled(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    model = flow("unet", 4)
+    condition, noise = inputs(model, 1)
+    before = model.predict(condition=condition, noise=noise, num_steps=4)
+    network: Any = model.network
+    calls: list[int] = []
+    handle = network.down[0].layer_out.register_forward_hook(lambda *arguments: calls.append(1))
+    assert torch.equal(model.predict(condition=condition, noise=noise, num_steps=4), before)
+    assert len(calls) == 4
+    handle.remove()
+    layer = Doubled(16, 16)
+    layer.load_state_dict(network.down[0].layer_out.state_dict())
+    network.down[0].layer_out = layer
+    assert not torch.allclose(model.predict(condition=condition, noise=noise, num_steps=4), before)
+    assert_as_plain(model, 1)
+
+
+def test_bridges_sample_as_with_a_network_of_ones_own() -> None:
+    """A network without ``at_times`` is asked step by step, and the answer is the same."""
+
+    class Plain(nn.Module):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+            answer: Tensor = self.network(x, t, condition)
+            return answer
+
+    network = ConditionalUNet1D(3, 3, 4, 16, (16, 32))
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    ode = [LatentBridgeModel(3, 4, network=kind) for kind in (network, Plain(network))]
+    condition, noise = torch.randn(5, 4), torch.randn(5, 3)
+    for solver in SOLVERS:
+        fast, slow = (model.predict(condition=condition, noise=noise, num_steps=6, solver=solver) for model in ode)
+        torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+    network = ConditionalUNet1D(3, 3, 4 + 3, 16, (16, 32))
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    prior = SourcePrior(3, noise_scale=0.0)
+    sde = [LatentBridgeModel(3, 4, network=kind, prior=prior) for kind in (network, Plain(network))]
+    fast, slow = (
+        model.predict(condition=condition, source=noise, num_steps=6, generator=torch.Generator().manual_seed(3))
+        for model in sde
+    )
+    torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
