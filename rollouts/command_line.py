@@ -11,6 +11,7 @@ from generative_policies.rollouts.commands.collect import CollectSettings, colle
 from generative_policies.rollouts.commands.compare import CompareSettings, compare
 from generative_policies.rollouts.commands.demo import DemoSettings, demo
 from generative_policies.rollouts.commands.evaluate import EvaluateSettings, evaluate
+from generative_policies.rollouts.commands.export import ExportSettings, export
 from generative_policies.rollouts.commands.pair import PairSettings, pair
 from generative_policies.rollouts.commands.train import TrainSettings, train
 from generative_policies.rollouts.commands.train_source import TrainSourceSettings, train_source
@@ -21,6 +22,7 @@ Command = (
     | Annotated[TrainSettings, tyro.conf.subcommand("train")]
     | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
     | Annotated[CompareSettings, tyro.conf.subcommand("compare")]
+    | Annotated[ExportSettings, tyro.conf.subcommand("export")]
     | Annotated[TrainSourceSettings, tyro.conf.subcommand("train-source")]
     | Annotated[DemoSettings, tyro.conf.subcommand("demo")]
 )
@@ -53,6 +55,8 @@ def run(settings: Any) -> None:
             pair(settings)
         case TrainSettings():
             train(settings)
+        case ExportSettings():
+            export(settings)
         case EvaluateSettings():
             evaluate(settings)
         case CompareSettings():

@@ -15,11 +15,12 @@ import pytest
         ("generative_policies.forward_dynamics", {"gymnasium", "mujoco", "stable_baselines3"}),
         ("generative_policies.action_translation", {"gymnasium", "mujoco", "stable_baselines3"}),
         ("generative_policies.training", {"gymnasium", "mujoco", "stable_baselines3"}),
+        ("generative_policies.export", {"gymnasium", "mujoco", "stable_baselines3", "onnx", "onnxruntime"}),
         ("generative_policies.checkpoints", {"gymnasium", "mujoco", "stable_baselines3"}),
         ("generative_policies.data", {"torch", "mujoco", "stable_baselines3"}),
         ("generative_policies.envs", {"torch", "stable_baselines3"}),
         ("generative_policies.policies", {"mujoco", "minari"}),
-        ("generative_policies.wrappers", {"mujoco", "minari"}),
+        ("generative_policies.wrappers", {"mujoco", "minari", "onnx", "onnxruntime"}),
     ],
 )
 def test_what_is_not_needed_is_not_loaded(module: str, absent: set[str]) -> None:
@@ -47,6 +48,7 @@ def test_everything_in_all_is_there_and_documented() -> None:
         "forward_dynamics",
         "action_translation",
         "training",
+        "export",
         "policies",
         "envs",
         "wrappers",

@@ -14,6 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from generative_policies.checkpoints import load
 from generative_policies.data import pad_rows
+from generative_policies.export import OnnxModel
 from generative_policies.models.dimensions import check_dim
 from generative_policies.policies import load_policy
 from generative_policies.policies.observation_map import Rows, map_rows
@@ -182,12 +183,15 @@ def shapes(space: Any) -> Any:
 
 
 def loaded_model(model: Any, kind: type[Any], name: str) -> Any:
-    """Return a model, or the one of a checkpoint path.
+    """Return a model, or the one of a path: a checkpoint folder, or a file that ``export.export_onnx`` wrote.
 
     Raises:
+        CheckpointError: If the path holds no model.
         TypeError: If it is another kind of model.
     """
-    loaded = load(model) if isinstance(model, str | os.PathLike) else model
+    loaded = model
+    if isinstance(model, str | os.PathLike):
+        loaded = OnnxModel.load(model) if os.fspath(model).endswith(".onnx") else load(model)
     if not isinstance(loaded, kind):
         raise TypeError(f"{name} must be an {kind.__name__} or the path of one, got {type(loaded).__name__}")
     return loaded

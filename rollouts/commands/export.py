@@ -1,0 +1,67 @@
+"""Writing a trained model as one file of ONNX, as a command."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from generative_policies.checkpoints import load
+from generative_policies.export import export_onnx
+from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Write a trained model as one file of ONNX, for real time and for other runtimes than torch.
+
+    The file has the normalisers and all steps of the solver inside, and the noise as an input. Wrappers take its path
+    as they take a checkpoint's. Needs the extra: pip install 'generative-policies[export]'.
+    """
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Folder of the model."""
+    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
+    """The file, NAME.onnx; NAME.json beside it tells settings and versions."""
+    num_steps: int | None = None
+    """Steps of the solver; the model's own number by default."""
+    solver: str | None = None
+    """Solver: euler, midpoint, heun or rk4; the model's own by default."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.output.suffix != ".onnx":
+            raise ValueError(f"output must be a file with a name that ends with .onnx, got {self.output}")
+        if self.num_steps is not None and self.num_steps < 1:
+            raise ValueError(f"num_steps must be positive, got {self.num_steps}")
+
+
+def export(settings: ExportSettings) -> Path:
+    """Export a model.
+
+    Args:
+        settings: The model, the file and the solver.
+
+    Returns:
+        The file, for ``export.OnnxModel.load``.
+
+    Raises:
+        FileExistsError: If the output is there already, with other settings or of another model.
+        CheckpointError: If there is no model.
+        ExportError: If the model cannot be exported so.
+    """
+    torch.set_num_threads(1)
+    note = settings.output.with_suffix(".json")
+    require_writable(settings.output.parent)
+    inputs = {"model": digest(settings.model)}
+    if settings.output.exists():
+        if same_settings(note, settings, ("model", "output"), inputs):
+            print(f"{settings.output} is complete")
+            return settings.output
+        raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
+    model: Any = load(settings.model)
+    export_onnx(model, settings.output, num_steps=settings.num_steps, solver=settings.solver)
+    write_json(note, settings, {"inputs": inputs, "bytes": settings.output.stat().st_size})
+    print(f"{settings.output}: {type(model).__name__}")
+    return settings.output

@@ -1,0 +1,235 @@
+"""What ONNX Runtime computes is what the model computes, for every kind of model."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from generative_policies.export import ExportError, OnnxModel, export_onnx
+from generative_policies.export import onnx_export as export_module
+from generative_policies.models import (
+    ConditionalFlowModel,
+    Encoder,
+    IdentityEncoder,
+    LatentBridgeModel,
+    MlpRegressor,
+    SourcePrior,
+)
+from tests.export.stand_ins import ACTION, CASES, OBS, as_numpy, rows, trained
+
+
+def exported(model: nn.Module, folder: Path, **options: Any) -> Any:
+    export_onnx(model, folder / "model.onnx", **options)
+    return OnnxModel.load(folder / "model.onnx")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_answers_as_its_model_for_any_number_of_rows(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    model: Any = trained(case.build())
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    runner = exported(model, tmp_path, **case.options)
+    for batch in (None, 1, 3, 32, 1000):
+        given = rows(case, model, batch)
+        expected = model.predict(**given, **case.options)
+        assert expected.std() > 0.01  # the answers depend on something
+        for arguments in (given, as_numpy(given), as_numpy(given, np.float64)):
+            answer = runner.predict(**arguments)
+            reference = model.predict(**arguments, **case.options)
+            assert type(answer) is type(reference)
+            assert (answer.shape, answer.dtype) == (reference.shape, reference.dtype)
+            np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-5 * max(1.0, float(expected.abs().max())))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if case.noise and name != "source without noise"]
+)
+def test_noise_is_an_input(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    model: Any = trained(case.build())
+    runner = exported(model, tmp_path, **case.options)
+    given = rows(case, model, 4)
+    first, again = (runner.predict(**given) for _ in range(2))
+    assert torch.equal(first, again)
+    other = runner.predict(**(given | {"noise": given["noise"] + 1}))
+    assert (first - other).abs().min() > 1e-6
+    # Drawn as the model draws it: alike for alike seeds, anew without one.
+    del given["noise"]
+    count = {} if given else {"batch_size": 4}
+    seeded = [
+        found.predict(**count, **given, generator=torch.Generator().manual_seed(1), **options)
+        for found, options in ((runner, {}), (runner, {}), (model, case.options))
+    ]
+    assert torch.equal(seeded[0], seeded[1])
+    torch.testing.assert_close(seeded[0], seeded[2], rtol=1e-5, atol=1e-4)
+    drawn = [runner.predict(**count, **as_numpy(given)) for _ in range(2)]
+    assert not np.array_equal(*drawn)
+
+
+def test_models_that_are_exported_one_after_another_keep_their_own_statistics(tmp_path: Path) -> None:
+    case = CASES["u-net"]
+    models: list[Any] = [trained(case.build(), seed) for seed in (1, 2)]
+    for k, model in enumerate(models):
+        export_onnx(model, tmp_path / f"{k}.onnx", **case.options)
+    given = rows(case, models[0], 8)
+    answers = [OnnxModel.load(tmp_path / f"{k}.onnx").predict(**given) for k in range(2)]
+    for answer, model in zip(answers, models, strict=True):
+        torch.testing.assert_close(answer, model.predict(**given, **case.options), rtol=1e-5, atol=1e-4)
+    assert (answers[0] - answers[1]).abs().min() > 1e-3
+    # A file is what the model was, not what it becomes.
+    models[0].target_normalizer.mean.add_(100)
+    assert torch.equal(OnnxModel.load(tmp_path / "0.onnx").predict(**given), answers[0])
+
+
+def test_a_file_has_no_batch_of_its_own_and_all_steps(tmp_path: Path) -> None:
+    case = CASES["u-net"]
+    sizes = []
+    for steps in (1, 4):
+        export_onnx(trained(case.build()), tmp_path / "model.onnx", num_steps=steps)
+        graph = onnx.load(tmp_path / "model.onnx").graph
+        for value in (*graph.input, *graph.output):
+            assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+        assert [value.name for value in graph.input] == ["condition", "noise"]
+        # Nothing of the time is left but what each step adds to the condition's part.
+        assert not {node.op_type for node in graph.node} & {"Sin", "Cos"}
+        sizes.append(sum(node.op_type == "LayerNormalization" for node in graph.node))
+    assert sizes[1] == 4 * sizes[0]
+
+
+def test_what_is_not_named_is_the_models_own(tmp_path: Path) -> None:
+    model: Any = trained(ConditionalFlowModel(ACTION, OBS, 8, (8,)))
+    runner = exported(model, tmp_path)
+    given = rows(CASES["u-net"], model, 4)
+    assert (runner.num_steps, runner.solver) == (100, "euler")
+    torch.testing.assert_close(runner.predict(**given), model.predict(**given), rtol=1e-5, atol=1e-4)
+
+
+def test_the_mode_of_a_model_stays_and_dropout_is_off(tmp_path: Path) -> None:
+    model: Any = trained(MlpRegressor(ACTION, OBS))
+    model.network = nn.Sequential(nn.Linear(OBS, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, ACTION))
+    model.train()
+    runner = exported(model, tmp_path)
+    assert all(module.training for module in model.modules())
+    condition = torch.randn(5, OBS)
+    torch.testing.assert_close(runner.predict(condition), model.predict(condition))
+
+
+def test_sdes_are_refused_since_they_draw_at_every_step(tmp_path: Path) -> None:
+    for model, way in (
+        (LatentBridgeModel(ACTION, OBS), "choose one of euler"),
+        (LatentBridgeModel(ACTION, prior=SourcePrior(ACTION, 0.0)), "no other"),
+    ):
+        with pytest.raises(ExportError, match=f"noise must be an input.*{way}"):
+            export_onnx(model, tmp_path / "model.onnx", num_steps=3)
+    with pytest.raises(ValueError, match="from a given source"):
+        export_onnx(LatentBridgeModel(ACTION, prior=SourcePrior(ACTION, 0.0)), tmp_path / "model.onnx", solver="euler")
+    assert not list(tmp_path.iterdir())
+
+
+class InPlace(nn.Module):
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        return (2 * x).add_(1)
+
+
+class Reader(nn.Module):
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        return x * float(x.mean())
+
+
+class Drawing(nn.Module):
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        return x + torch.randn_like(x)
+
+
+class Uncommon(nn.Module):
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        return torch.special.bessel_j0(x)
+
+
+class AcrossRows(nn.Module):
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        return x + torch.arange(len(x), dtype=x.dtype)[:, None]
+
+
+class Branching(nn.Module):
+    """Looks at what it should not: it answers many rows otherwise than few."""
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        return 2 * x if len(x) > 3 else x
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (InPlace(), "in place"),
+        (Drawing(), "noise must be an input"),
+        (Reader(), "number that it reads out"),
+        (Uncommon(), "bessel_j0"),
+        (AcrossRows(), "depend on the batch"),
+        (Branching(), "differ from the model's"),
+    ],
+)
+def test_networks_that_a_graph_cannot_hold_are_refused(network: nn.Module, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_onnx(ConditionalFlowModel(ACTION, network=network), tmp_path / "model.onnx", num_steps=2)
+    assert not list(tmp_path.iterdir())
+
+
+class Own(Encoder):
+    """Turns what it is given into inputs in a way of its own."""
+
+    output_dim, input_shapes = 2, ((2,),)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return inputs[0]
+
+    def fit_normalizers(self, *inputs: torch.Tensor) -> None:
+        return
+
+    def inputs(self, condition: Any, name: str = "condition") -> Any:
+        return (condition["own"],)
+
+
+def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    for model, options, error, message in (
+        (MlpRegressor(ACTION, OBS), {"num_steps": 3}, ExportError, "is none"),
+        (MlpRegressor(ACTION, OBS), {"solver": "euler"}, ExportError, "is none"),
+        (MlpRegressor(ACTION, OBS).double(), {}, ExportError, "float32"),
+        (MlpRegressor(ACTION, 2, encoder=Own()), {}, ExportError, "Own"),
+        (ConditionalFlowModel(ACTION), {"num_steps": 0}, ValueError, "num_steps"),
+        (ConditionalFlowModel(ACTION), {"solver": "newton"}, ValueError, "euler"),
+        (CASES["distilled"].build(), {"num_steps": 5}, ValueError, "distilled to num_steps=2"),
+        (IdentityEncoder(3), {}, TypeError, "IdentityEncoder"),
+    ):
+        with pytest.raises(error, match=message):
+            export_onnx(model, file, **options)
+    for path in (tmp_path, tmp_path / "model"):
+        with pytest.raises(ExportError, match=r"\.onnx"):
+            export_onnx(MlpRegressor(ACTION, OBS), path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "deep" / "model.onnx"
+    export_onnx(trained(MlpRegressor(ACTION, OBS)), file)
+    before = file.read_bytes()
+
+    def full(path: Path, content: bytes) -> None:
+        path.write_bytes(content[:100])
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(export_module, "write_synced", full)
+        with pytest.raises(OSError, match="no space"):
+            export_onnx(MlpRegressor(ACTION, OBS, (8,)), file)
+    with pytest.raises(ExportError):
+        export_onnx(ConditionalFlowModel(ACTION, network=Uncommon()), file)
+    assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
+    export_onnx(MlpRegressor(ACTION, OBS, (8,)), file)
+    assert file.read_bytes() != before and list(file.parent.iterdir()) == [file]
