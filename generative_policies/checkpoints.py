@@ -35,6 +35,7 @@ ALLOWED_CLASSES = (
     "generative_policies.inverse_dynamics.MlpInverseDynamics",
     "generative_policies.inverse_dynamics.transition_encoders.FeatureChangeEncoder",
     "generative_policies.inverse_dynamics.transition_encoders.ObservationChangeEncoder",
+    "generative_policies.models.AverageVelocityModel",
     "generative_policies.models.ConditionalFlowModel",
     "generative_policies.models.ConditionalUNet1D",
     "generative_policies.models.DictObservationEncoder",

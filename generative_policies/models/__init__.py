@@ -1,5 +1,6 @@
 """Flow models, velocity networks, priors, encoders, solvers and sample metrics. Needs torch alone."""
 
+from generative_policies.models.average_velocity import AverageVelocityModel
 from generative_policies.models.bridge import LatentBridgeModel
 from generative_policies.models.coupling import conditional_optimal_transport
 from generative_policies.models.dict_encoder import DictObservationEncoder
@@ -32,6 +33,7 @@ from generative_policies.models.velocity import VelocityNetwork
 
 __all__ = [
     "SOLVERS",
+    "AverageVelocityModel",
     "ConditionalFlowModel",
     "ConditionalUNet1D",
     "DictObservationEncoder",

@@ -15,6 +15,7 @@ from generative_policies.models.flow import ConditionalFlowModel
 from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.priors import Prior
 from generative_policies.models.residual_mlp import ResidualMlp
+from generative_policies.models.solvers import IndexedVelocity
 
 
 class DistilledFlowModel(ConditionalFlowModel):
@@ -113,13 +114,10 @@ class DistilledFlowModel(ConditionalFlowModel):
         """
         raise TypeError("a distilled flow learns from its teacher's samples, not from data: see training.distill")
 
-    def transport(
-        self, x_0: Tensor, features: Tensor | None, num_steps: int, solver: str, generator: torch.Generator | None
-    ) -> Tensor:
-        """Carry x_0 to t = 1 in the student's own Euler steps."""
+    def _velocity(self, features: Tensor | None, num_steps: int, solver: str, like: Tensor) -> IndexedVelocity:
         if num_steps != self.default_num_steps or solver != "euler":
             raise ValueError(
                 f"this flow was distilled to num_steps={self.default_num_steps} with solver='euler' and knows no other "
                 f"way, got num_steps={num_steps} with solver={solver!r}"
             )
-        return super().transport(x_0, features, num_steps, solver, generator)
+        return super()._velocity(features, num_steps, solver, like)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.arrays import parameter_like
 from generative_policies.models.coupling import conditional_optimal_transport
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.generative_model import GenerativeModel
@@ -124,7 +123,7 @@ class ConditionalFlowModel(GenerativeModel):
         self, x_0: Tensor, features: Tensor | None, num_steps: int, solver: str, generator: torch.Generator | None
     ) -> Tensor:
         """Integrate the velocity from t = 0 to t = 1."""
-        return integrate_indexed(self._velocity(features, num_steps, solver), x_0, num_steps, solver)
+        return integrate_indexed(self._velocity(features, num_steps, solver, x_0), x_0, num_steps, solver)
 
     def check_inputs(self, inputs: FlowInputs) -> tuple[Tensor, ...]:
         """Check what the flow would see of a batch of tensors, and return the inputs of its encoder, if it has one.
@@ -168,7 +167,7 @@ class ConditionalFlowModel(GenerativeModel):
         x_0, features = self.start(batch_size, condition, source, generator, noise)
         steps = self.default_num_steps if num_steps is None else num_steps
         solver = solver or self.default_solver
-        points = trajectory_indexed(self._velocity(features, steps, solver), x_0, steps, solver)
+        points = trajectory_indexed(self._velocity(features, steps, solver, x_0), x_0, steps, solver)
         return self.target_normalizer.denormalize(points)
 
     def path_length(
@@ -186,6 +185,6 @@ class ConditionalFlowModel(GenerativeModel):
         steps = (points[1:] - points[:-1]).norm(dim=-1)  # (num_steps, B)
         return PathLength(steps.sum(0), (points[-1] - points[0]).norm(dim=-1))
 
-    def _velocity(self, features: Tensor | None, num_steps: int, solver: str) -> IndexedVelocity:
-        like = parameter_like(self.network)
+    def _velocity(self, features: Tensor | None, num_steps: int, solver: str, like: Tensor) -> IndexedVelocity:
+        """Return the velocity at each evaluation of a solver, for points like ``like``."""
         return velocity_at_times(self.network, evaluation_times(num_steps, solver), features, like)

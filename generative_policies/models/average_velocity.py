@@ -1,0 +1,144 @@
+"""Flows by their average velocity, which make samples in one step without a teacher.
+
+The average velocity u(x_t, t, r) = 1 / (r - t) * (integral of the velocity along the path from t to r) carries x_t to
+x_r = x_t + (r - t) u(x_t, t, r) in one step. It follows from itself over two shorter spans, with any m between,
+
+    (r - t) u(x_t, t, r) = (m - t) u(x_t, t, m) + (r - m) u(x_m, m, r),    x_m = x_t + (m - t) u(x_t, t, m),
+
+and from the data where the span is empty, u(x_t, t, t) = E[x_1 - x_0 | x_t]. No derivative of the network is needed.
+
+Source: Geng et al. 2025, Mean Flows for One-step Generative Modeling, for u and the weight of its errors.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from generative_policies.models.encoders import Encoder
+from generative_policies.models.flow import ConditionalFlowModel
+from generative_policies.models.priors import Prior
+from generative_policies.models.solvers import IndexedVelocity, evaluation_times
+from generative_policies.models.velocity import TimeEmbedding, uniform_times, velocity_at_times
+
+SPAN_DIM = 32  # features of the span r - t
+EMPTY_SHARE = 0.5  # of the rows of a batch whose span is empty: they alone see the data
+ERROR_OFFSET = 1e-2  # of squared errors, below which errors count in full
+
+
+class AverageVelocityModel(ConditionalFlowModel):
+    """A flow to p(target | condition) that is sampled in one step, or in a few equal ones.
+
+    Its network answers the average velocity over a span, which it sees as further condition features. It learns from
+    data as every flow does, in some three times the time a step; a student of a trained flow, see ``training.distill``,
+    is as fast and often better.
+
+    Args:
+        target_dim: Width D of the target.
+        cond_dim: Width C of the condition features, 0 for an unconditional model.
+        diffusion_step_embed_dim: Number of time features of the default network, even.
+        down_dims: Widths of the default network, a ``ConditionalUNet1D``.
+        horizon: Steps H of a chunk; at 1 targets are ``(batch, D)``, above ``(batch, H, D)``.
+        network: A network that follows ``VelocityNetwork``, with ``network_cond_dim`` condition features: those of the
+            condition and 32 of the span.
+        prior: The distribution of x_0; ``GaussianPrior(target_dim)`` by default.
+        encoder: Maps the condition to ``cond_dim`` features; ``IdentityEncoder(cond_dim)`` by default.
+
+    Raises:
+        ValueError: If the parts do not fit together.
+
+    Example:
+        >>> model = AverageVelocityModel(target_dim=2, cond_dim=3)
+        >>> loss = model(torch.randn(8, 2), condition=torch.randn(8, 3))
+        >>> model.predict(condition=torch.randn(8, 3)).shape
+        torch.Size([8, 2])
+    """
+
+    def __init__(
+        self,
+        target_dim: int,
+        cond_dim: int = 0,
+        diffusion_step_embed_dim: int = 32,
+        down_dims: Sequence[int] = (32, 64, 128),
+        *,
+        horizon: int = 1,
+        network: nn.Module | None = None,
+        prior: Prior | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        super().__init__(
+            target_dim,
+            cond_dim,
+            diffusion_step_embed_dim,
+            down_dims,
+            horizon=horizon,
+            network=network,
+            prior=prior,
+            encoder=encoder,
+        )
+        self.default_num_steps = 1
+        self.span_embedding = TimeEmbedding(SPAN_DIM)
+        del self.config["coupling"], self.config["condition_weight"]
+
+    @classmethod
+    def like(cls, flow: ConditionalFlowModel) -> Self:
+        """Return an untrained model with a flow's sizes, copies of its prior and encoder, and a network like its own.
+
+        Args:
+            flow: Any flow; its network has a ``config`` of its constructor's arguments with a ``cond_dim``.
+
+        Raises:
+            ValueError: If the network has none.
+        """
+        config: Any = getattr(flow.network, "config", None)
+        if not isinstance(config, dict) or "cond_dim" not in config:
+            raise ValueError(
+                f"{type(flow.network).__name__} has no config with a cond_dim, so that no wider one can be built; "
+                f"pass a network to AverageVelocityModel"
+            )
+        network = type(flow.network)(**(config | {"cond_dim": flow.cond_dim + SPAN_DIM}))
+        parts: dict[str, Any] = {name: copy.deepcopy(flow.config[name]) for name in ("prior", "encoder")}
+        return cls(flow.target_dim, flow.cond_dim, horizon=flow.horizon, network=network, **parts)
+
+    @property
+    def network_cond_dim(self) -> int:
+        """Width of the condition features that the network sees: the condition's and the span's."""
+        return self.cond_dim + SPAN_DIM
+
+    def path_loss(self, x_0: Tensor, x_1: Tensor, features: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Return the weighted squared error of u(x_t, t, r), against the data or against itself over two spans."""
+        first, second, share = (uniform_times(x_1, generator) for _ in range(3))  # (B,) each
+        t, r = torch.minimum(first, second), torch.maximum(first, second)
+        # Any rows will do: they come in random order.
+        empty = torch.arange(len(x_1), device=x_1.device) < max(1, round(EMPTY_SHARE * len(x_1)))
+        r = torch.where(empty, t, r)
+        m = t + share * (r - t)
+
+        def wide(time: Tensor) -> Tensor:
+            return time.reshape(-1, *[1] * (x_1.ndim - 1))
+
+        x_t = (1 - wide(t)) * x_0 + wide(t) * x_1
+        with torch.no_grad():  # without it both sides meet where nothing moves
+            x_m = x_t + wide(m - t) * self._average(x_t, t, m, features)
+            x_r = x_m + wide(r - m) * self._average(x_m, m, r, features)
+            average = (x_r - x_t) / wide(torch.where(empty, 1.0, (r - t).clamp_min(1e-6)))
+            target = torch.where(wide(empty), x_1 - x_0, average)
+        error = (self._average(x_t, t, r, features) - target).square().flatten(1).mean(1)  # (B,)
+        return (error / (error.detach() + ERROR_OFFSET).sqrt()).mean()
+
+    def _velocity(self, features: Tensor | None, num_steps: int, solver: str, like: Tensor) -> IndexedVelocity:
+        """Return the average velocity over each of the equal steps."""
+        if solver != "euler":
+            raise ValueError(f"solver must be 'euler': a step of the average velocity is exact, got {solver!r}")
+        seen = self._with_span(features, like.new_full((len(like),), 1 / num_steps))
+        return velocity_at_times(self.network, evaluation_times(num_steps), seen, like)
+
+    def _average(self, x: Tensor, t: Tensor, r: Tensor, features: Tensor | None) -> Tensor:
+        answer: Tensor = self.network(x, t, self._with_span(features, r - t))
+        return answer
+
+    def _with_span(self, features: Tensor | None, span: Tensor) -> Tensor:
+        known = self.span_embedding(span)
+        return known if features is None else torch.cat([features, known], dim=-1)
