@@ -11,10 +11,11 @@ import torch
 import tyro
 from torch import nn
 
-from generative_policies.checkpoints import load, save
+from generative_policies.checkpoints import load
 from generative_policies.data import ActionPairDataset, TransitionDataset
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.inverse_dynamics import FlowInverseDynamics, InverseDynamics, MlpInverseDynamics
+from generative_policies.models import AverageVelocityModel
 from generative_policies.rollouts.aggregation import Rounds, aggregate, matching
 from generative_policies.rollouts.arms import TRANSLATORS
 from generative_policies.rollouts.commands.pair import read_pairs
@@ -24,7 +25,8 @@ from generative_policies.rollouts.pairing import relabel
 from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
 from generative_policies.rollouts.robots import Robot
 from generative_policies.rollouts.source_policies import load_source, source_digests
-from generative_policies.training import FitSettings, fit, initial_weights
+from generative_policies.rollouts.students import Method, conditions_of, read_teacher, save_student, train_student
+from generative_policies.training import DistillationSettings, FitSettings, fit, initial_weights
 
 DYNAMICS: dict[str, Callable[[int, int, list[int]], nn.Module]] = {
     "inverse_dynamics": MlpInverseDynamics,
@@ -44,11 +46,12 @@ Model = Literal[
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Train a translator from paired datasets, or an inverse or forward dynamics from recorded ones.
+    """Train a translator from paired datasets, an inverse or forward dynamics from recorded ones, or a flow's student.
 
     With rounds, a translator is trained on what it meets itself: data of the target are collected with the current
     translator, labelled by the source's inverse dynamics, and it is trained anew. One round is not dependable, three
-    are. Interrupted, the same command goes on where it was, and ends with the same weights.
+    are. With a teacher, a student learns to do in one or a few steps what the teacher's flow does in many, on the
+    conditions in the data. Interrupted, the same command goes on where it was, and ends with the same weights.
     """
 
     data: tuple[Path, ...] = ()
@@ -73,6 +76,16 @@ class TrainSettings:
     """VecNormalize statistics that the policy was trained with."""
     inverse_dynamics: Path | None = None
     """Folder of the source's inverse dynamics, for rounds."""
+    average_velocity: bool = False
+    """Whether a flow learns its average velocity, which needs one step and no teacher."""
+    teacher: Path | None = None
+    """Folder of a trained flow model or policy, whose student is trained; model and hidden_width are then its own."""
+    method: Method = "distill"
+    """How a student learns: distill for a fixed number of steps, reflow for straighter paths and any number."""
+    num_steps: int = 1
+    """Solver steps of a distilled student."""
+    num_samples: int = 100_000
+    """Samples of the teacher that a student learns from."""
     seed: int = 0
     """Of weights, batches and noise; reset seeds of rounds start at 1,500 + 1,000 times it."""
     output: Path = Path("runs/model")
@@ -80,8 +93,13 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if min(self.updates, self.hidden_width, self.episodes_per_round) < 1 or self.rounds < 0:
-            raise ValueError("updates, hidden_width and episodes_per_round must be positive, rounds not negative")
+        positive = ("updates", "hidden_width", "episodes_per_round", "num_steps", "num_samples")
+        if min(getattr(self, name) for name in positive) < 1 or self.rounds < 0:
+            raise ValueError(f"{', '.join(positive)} must be positive, rounds not negative")
+        if self.average_velocity and (self.teacher is not None or "flow" not in self.model):
+            raise ValueError(f"average_velocity is for flows that learn from data, got model {self.model!r}")
+        if self.teacher is not None and self.rounds:
+            raise ValueError("a student learns from data alone: leave rounds away")
         if not 0 <= self.seed <= 8 or self.rounds * self.episodes_per_round > 500:
             raise ValueError(
                 f"seed must lie in 0 to 8 and rounds * episodes_per_round in 0 to 500, so that reset seeds stay below "
@@ -119,11 +137,14 @@ def train(settings: TrainSettings) -> Path:
         raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
     partial = settings.output.with_name(f".{settings.output.name}.partial")
     generator = torch.Generator().manual_seed(settings.seed)
+    model: nn.Module
     losses: dict[str, Any] = {}
-    if settings.model in TRANSLATORS:
+    if settings.teacher is not None:
+        model, losses = _student(settings, settings.teacher, generator, partial)
+    elif settings.model in TRANSLATORS:
         pairs = [read_pairs(path) for path in settings.data]
         if settings.rounds:
-            model: nn.Module = _in_rounds(settings, pairs, generator, partial)
+            model = _in_rounds(settings, pairs, generator, partial)
         else:
             data = ActionPairDataset.concatenate(pairs)
             model, losses = _fit(settings, lambda: _translator(settings, data), data, generator, partial)
@@ -132,10 +153,14 @@ def train(settings: TrainSettings) -> Path:
         kind = DYNAMICS[settings.model]
         widths = [settings.hidden_width] * 2
         model, losses = _fit(
-            settings, lambda: kind(steps.actions.shape[1], steps.obs.shape[1], widths), steps, generator, partial
+            settings,
+            lambda: _flow(settings, kind(steps.actions.shape[1], steps.obs.shape[1], widths)),
+            steps,
+            generator,
+            partial,
         )
     write_json(note, settings, losses | {"inputs": inputs})
-    save(model, settings.output)
+    save_student(model, settings.output)
     shutil.rmtree(partial, ignore_errors=True)
     print(f"{settings.output}: {type(model).__name__} {losses or ''}")
     return settings.output
@@ -156,6 +181,23 @@ def _fit(
         state=partial / "training",
     )
     return model, {"train_loss": result.train_loss, "validation_loss": result.validation_loss}
+
+
+def _student(
+    settings: TrainSettings, folder: Path, generator: torch.Generator, partial: Path
+) -> tuple[nn.Module, dict[str, Any]]:
+    partial.mkdir(exist_ok=True)
+    teacher = read_teacher(folder)
+    sizes = DistillationSettings(num_updates=settings.updates, num_samples=settings.num_samples)
+    return train_student(
+        teacher,
+        conditions_of(teacher, settings.data),
+        settings.method,
+        settings.num_steps,
+        sizes,
+        generator,
+        partial / "training",
+    )
 
 
 def _in_rounds(
@@ -185,7 +227,7 @@ def _in_rounds(
             f"{inverse_dynamics.action_dim}, the target's {robot.make().action_space.shape}"
         )
     learn = matching(
-        lambda: kind(inverse_dynamics.action_dim, inverse_dynamics.obs_dim, widths),
+        lambda: _flow(settings, kind(inverse_dynamics.action_dim, inverse_dynamics.obs_dim, widths)),
         lambda episodes: relabel(transitions(episodes), inverse_dynamics),
         FitSettings(num_updates=settings.updates),
         pairs,
@@ -206,13 +248,19 @@ def _in_rounds(
 def _translator(settings: TrainSettings, data: ActionPairDataset) -> nn.Module:
     widths = [settings.hidden_width] * 2
     source_dim, target_dim = data.source_actions.shape[1], data.target_actions.shape[1]
-    model: nn.Module = TRANSLATORS[settings.model](target_dim, data.obs.shape[1], widths, source_dim)
-    return model
+    return _flow(settings, TRANSLATORS[settings.model](target_dim, data.obs.shape[1], widths, source_dim))
+
+
+def _flow(settings: TrainSettings, model: Any) -> Any:
+    """A new model, with a flow that learns its average velocity where that is wanted."""
+    return model.with_flow(AverageVelocityModel.like(model.flow)) if settings.average_velocity else model
 
 
 def _inputs(settings: TrainSettings) -> dict[str, str]:
     """Digests of the data and models that a training depends on; data that are named by an id are not looked at."""
     found = {str(path): digest(path) for path in settings.data}
+    if settings.teacher is not None:
+        found["teacher"] = digest(settings.teacher)
     if settings.inverse_dynamics is not None:
         found["inverse_dynamics"] = digest(settings.inverse_dynamics)
     return found if settings.policy is None else found | source_digests(settings.policy, settings.vecnormalize)
