@@ -248,7 +248,9 @@ def _in_rounds(
 def _translator(settings: TrainSettings, data: ActionPairDataset) -> nn.Module:
     widths = [settings.hidden_width] * 2
     source_dim, target_dim = data.source_actions.shape[1], data.target_actions.shape[1]
-    return _flow(settings, TRANSLATORS[settings.model](target_dim, data.obs.shape[1], widths, source_dim))
+    kind = TRANSLATORS[settings.model]
+    model: nn.Module = _flow(settings, kind(target_dim, data.obs.shape[1], widths, source_dim))
+    return model
 
 
 def _flow(settings: TrainSettings, model: Any) -> Any:
