@@ -96,7 +96,7 @@ def train_by_matching(study: Study, name: str) -> Aggregated:
     settings = FitSettings(num_updates=study.task.updates)
     if study.other_body:
         return in_rounds(study, _match_across_bodies(study, build, settings), name)
-    return in_rounds(study, matching(build, partial(_relabelled, study), settings), name)
+    return in_rounds(study, matching(build, partial(labelled, study), settings), name)
 
 
 def train_linear(study: Study) -> Aggregated:
@@ -118,7 +118,7 @@ def train_linear(study: Study) -> Aggregated:
         same = translator.residual
         for normalizer in (translator.encoder.normalizer, *([translator.action_normalizer] if same else [])):
             normalizer.load_state_dict(inverse_dynamics.action_normalizer.state_dict())
-        fit_ridge(translator, _relabelled(study, current.episodes))
+        fit_ridge(translator, labelled(study, current.episodes))
         return translator
 
     return in_rounds(study, learn, "linear")
@@ -163,7 +163,8 @@ def in_rounds(study: Study, learn: Learn, name: str) -> Aggregated:
     )
 
 
-def _relabelled(study: Study, episodes: Sequence[Episode]) -> ActionPairDataset:
+def labelled(study: Study, episodes: Sequence[Episode]) -> ActionPairDataset:
+    """Return the target's steps with the source actions that make the same steps at home."""
     return relabel(transitions(episodes), study.source_inverse_dynamics, study.task.source_observation)
 
 

@@ -1,0 +1,1 @@
+"""How good few steps are, by every way of making them good."""
