@@ -1,0 +1,1 @@
+"""A translated arm at 1 kHz, and the deadlines that its loop misses."""
