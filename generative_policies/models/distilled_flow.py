@@ -29,7 +29,8 @@ class DistilledFlowModel(ConditionalFlowModel):
         cond_dim: Width C of the condition features, 0 for an unconditional model.
         num_steps: Its Euler steps.
         horizon: Steps H of a chunk; at 1 targets are ``(batch, D)``, above ``(batch, H, D)``.
-        network: A velocity network, see ``VelocityNetwork``; ``ResidualMlp`` of three layers of 256 by default.
+        network: A velocity network, see ``VelocityNetwork``; ``ResidualMlp`` of three layers of 256 by default,
+            which does not see the time where there is but one step.
         prior: The distribution of x_0; ``GaussianPrior(target_dim)`` by default.
         encoder: Maps the condition to ``cond_dim`` features; ``IdentityEncoder(cond_dim)`` by default.
 
@@ -54,11 +55,12 @@ class DistilledFlowModel(ConditionalFlowModel):
         encoder: Encoder | None = None,
     ) -> None:
         self.default_num_steps = check_dim("num_steps", num_steps)
+        time_dim = 0 if num_steps == 1 else 32  # a single step starts at the same time always
         super().__init__(
             target_dim,
             cond_dim,
             horizon=horizon,
-            network=network or ResidualMlp(target_dim, cond_dim, (256, 256, 256), horizon=horizon),
+            network=network or ResidualMlp(target_dim, cond_dim, (256, 256, 256), time_dim, horizon=horizon),
             prior=prior,
             encoder=encoder,
         )

@@ -16,6 +16,7 @@ from generative_policies.models.arrays import (
     evaluating,
     parameter_like,
     readable_shape,
+    rows_are_checked,
     same_batch,
     standard_normal,
 )
@@ -196,14 +197,14 @@ class GenerativeModel(nn.Module, ABC):
         noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return x_0 in normalised units and the condition features; arguments as ``sample``'s."""
-        inputs, like = self._inputs(condition), parameter_like(self)
+        inputs = self._inputs(condition)
         self._check_source(source)
-        if noise is not None:
-            check_rows("noise", noise, self.sample_shape, like=like)
+        if noise is not None and not rows_are_checked():
+            check_rows("noise", noise, self.sample_shape, like=parameter_like(self))
         first = None if inputs is None else inputs[0]
         batch = common_batch(batch_size, condition=first, source=source, noise=noise)
         if noise is None:
-            noise = standard_normal((batch, *self.sample_shape), like, generator)
+            noise = standard_normal((batch, *self.sample_shape), parameter_like(self), generator)
         return self.prior.x_0(noise, source, self.target_normalizer), self._features(inputs)
 
     def predict(
@@ -302,7 +303,7 @@ class GenerativeModel(nn.Module, ABC):
 
     def _check_source(self, source: Tensor | None) -> None:
         shape = self._source_shape(source)
-        if source is not None:
+        if source is not None and not rows_are_checked():
             check_rows("source", source, shape, like=parameter_like(self))
 
     def _check_network(self, network: nn.Module) -> None:

@@ -22,7 +22,8 @@ class ResidualMlp(nn.Module):
         target_dim: Width of one step of the target.
         cond_dim: Width of the condition features, 0 for none.
         net_arch: Hidden widths; a layer is residual where its width equals the previous one.
-        diffusion_step_embed_dim: Number of time features, even.
+        diffusion_step_embed_dim: Number of time features, even; 0 where the time is always the same, as for a student
+            of one step.
         horizon: Steps of a chunk; 1 for targets of shape ``(batch, target_dim)``.
 
     Example:
@@ -53,7 +54,7 @@ class ResidualMlp(nn.Module):
         }
         self.cond_dim = cond_dim
         self.point_shape = (target_dim,) if horizon == 1 else (horizon, target_dim)
-        self.time_embedding = TimeEmbedding(diffusion_step_embed_dim)
+        self.time_embedding = TimeEmbedding(diffusion_step_embed_dim) if diffusion_step_embed_dim else None
         self.input = nn.Linear(flat_dim + diffusion_step_embed_dim + cond_dim, widths[0])
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], flat_dim)
@@ -63,15 +64,19 @@ class ResidualMlp(nn.Module):
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """Return the velocity in the shape of ``x``, see ``VelocityNetwork``."""
         check_network_inputs(x, t, condition, self.point_shape, self.cond_dim)
-        inputs = [x.flatten(1), self.time_embedding(t)]
-        h = self.input(torch.cat(inputs if condition is None else [*inputs, condition], dim=-1))
+        inputs = [x.flatten(1)]
+        if self.time_embedding is not None:
+            inputs.append(self.time_embedding(t))
+        if condition is not None:
+            inputs.append(condition)
+        h = self.input(torch.cat(inputs, dim=-1) if len(inputs) > 1 else inputs[0])
         return self._as_function()(h).reshape(x.shape)
 
     def at_times(self, times: Tensor, condition: Tensor | None) -> IndexedVelocity:
         """Return the velocity at each of the times ``(num_evaluations,)``, see ``VelocityNetwork``."""
         function = self._as_function()
         weight, bias = self.input.weight, self.input.bias
-        time = self.time_embedding(times)  # (num_evaluations, E)
+        time = times.new_zeros(len(times), 0) if self.time_embedding is None else self.time_embedding(times)
         flat_dim = weight.shape[1] - time.shape[1] - self.cond_dim
         for_point, for_time, for_condition = torch.split(weight, [flat_dim, time.shape[1], self.cond_dim], dim=1)
         rows = linear(time, for_time, bias)  # (num_evaluations, width)

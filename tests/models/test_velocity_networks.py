@@ -1,6 +1,7 @@
 """The velocity networks keep the contract of ``VelocityNetwork``."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,7 +202,23 @@ def test_widths_are_checked(net_arch: tuple[int, ...]) -> None:
         ConditionalUNet1D(2, 2, 0, 16, net_arch)
 
 
-@pytest.mark.parametrize("dim", [0, 1, 7])
+@pytest.mark.parametrize("dim", [-2, 1, 7])
 def test_time_features_are_even(dim: int) -> None:
-    with pytest.raises(ValueError, match="diffusion_step_embed_dim"):
-        ResidualMlp(2, diffusion_step_embed_dim=dim)
+    for build in (
+        lambda: ResidualMlp(2, diffusion_step_embed_dim=dim),
+        lambda: ConditionalUNet1D(2, 2, diffusion_step_embed_dim=dim),
+    ):
+        with pytest.raises(ValueError, match="diffusion_step_embed_dim"):
+            build()
+
+
+@pytest.mark.parametrize("cond_dim", [0, 3])
+def test_without_time_features_the_time_does_not_matter(cond_dim: int) -> None:
+    network: Any = scramble(ResidualMlp(2, cond_dim, (16, 16), 0))
+    x, condition = torch.randn(5, 2), torch.randn(5, cond_dim) if cond_dim else None
+    velocity = network(x, torch.zeros(5), condition)
+    assert velocity.abs().min() > 0
+    assert torch.equal(network(x, torch.rand(5), condition), velocity)
+    at_times = network.at_times(torch.rand(3), condition)
+    for number in range(3):
+        torch.testing.assert_close(at_times(x, number), velocity)
