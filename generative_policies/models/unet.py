@@ -164,12 +164,13 @@ class ConditionalUNet1D(nn.Module):
         film = self.film_time(silu(self.time_embedding(t)))
         if self.film_condition is not None:
             film = film + self.film_condition(condition)
+        film = self._around_one(film)
         return self._as_function()(x, self._modulations(film[0] if len(film) == 1 else film))
 
     def at_times(self, times: Tensor, condition: Tensor | None) -> IndexedVelocity:
         """Return the velocity at each of the times ``(num_evaluations,)``, see ``VelocityNetwork``."""
         function = self._as_function()
-        film = self.film_time(silu(self.time_embedding(times)))  # (num_evaluations, F)
+        film = self._around_one(self.film_time(silu(self.time_embedding(times))))  # (num_evaluations, F)
         shared = None if self.film_condition is None else self.film_condition(condition)  # (B, F)
         if shared is not None and len(shared) != 1:
             return lambda x, number: function(x, self._modulations(film[number] + shared))
@@ -179,9 +180,13 @@ class ConditionalUNet1D(nn.Module):
 
     def _modulations(self, film: Tensor) -> list[Modulation]:
         """Split ``(..., F)`` into each block's scale and shift ``(..., dim_out)``."""
-        scale, shift = film.chunk(2, dim=-1)
-        scales, shifts = (torch.split(part, self.block_dims, -1) for part in (1 + scale, shift))
-        return list(zip(scales, shifts, strict=True))
+        parts = torch.split(film, self.block_dims + self.block_dims, -1)
+        return list(zip(parts[: len(self.block_dims)], parts[len(self.block_dims) :], strict=True))
+
+    def _around_one(self, film: Tensor) -> Tensor:
+        """Add one to the scales of ``(..., F)``, so that a network that answers zero changes nothing."""
+        scales, shifts = film.chunk(2, dim=-1)
+        return torch.cat([scales + 1, shifts], dim=-1)
 
     def _as_function(self) -> Callable[[Tensor, Sequence[Modulation]], Tensor]:
         """Return the way from the point to the velocity with the parameters looked up."""

@@ -156,7 +156,9 @@ class BehaviorCloning(BaseAlgorithm):
             self.demonstrations = as_demonstrations(self.demonstrations)  # load puts in what it is given
             self._take(self.demonstrations, fit_normalizers=True)
         self.learner: ClonedPolicy = copy.deepcopy(self.policy).train()
-        self.optimizer = torch.optim.AdamW(self.learner.parameters(), lr=1.0, weight_decay=self.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.learner.parameters(), lr=1.0, weight_decay=self.weight_decay, fused=True
+        )
 
     def set_demonstrations(self, demonstrations: Any) -> None:
         """Give demonstrations to an algorithm that was loaded; the policy's statistics stay as they are.
