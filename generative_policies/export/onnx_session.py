@@ -13,7 +13,7 @@ from torch import Tensor
 from generative_policies.checkpoints import CheckpointError
 from generative_policies.export.graph import OPERATORS
 from generative_policies.export.interface import Input, Interface
-from generative_policies.models.arrays import same_batch, standard_normal
+from generative_policies.models.arrays import CHUNK_ROWS, same_batch, standard_normal
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 METADATA = "generative_policies"  # the key of the interface in the file
@@ -103,7 +103,7 @@ class OnnxSession:
         if batch == 0:
             return torch.empty((0, *self.interface.output_shape))
         feed = {name: tensor.detach().numpy() for name, tensor in zip(self._inputs, tensors, strict=True)}
-        return torch.from_numpy(self._run(self._outputs, feed)[0])
+        return torch.from_numpy(self._answer(feed, batch))
 
     def run_arrays(
         self, arrays: Sequence[Any], reference: Any, generator: torch.Generator | None, noise: Any
@@ -148,8 +148,19 @@ class OnnxSession:
         if len(given) < len(inputs):
             shape = (*counts, *inputs[-1].shape)
             feed[inputs[-1].name] = standard_normal(shape, self._like, generator).numpy()
-        answer: NDArray[Any] = self._run(self._outputs, feed)[0]
+        answer = self._answer(feed, *counts)
         return (answer[0] if single else answer).astype(reference.dtype, copy=False)
+
+    def _answer(self, feed: dict[str, NDArray[Any]], batch: int) -> NDArray[Any]:
+        """Run the graph, on some rows at a time where there are many."""
+        if batch <= CHUNK_ROWS:
+            answer: NDArray[Any] = self._run(self._outputs, feed)[0]
+            return answer
+        parts = [
+            {name: rows[start : start + CHUNK_ROWS] for name, rows in feed.items()}
+            for start in range(0, batch, CHUNK_ROWS)
+        ]
+        return np.concatenate([self._run(self._outputs, part)[0] for part in parts])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxSession":
         return self

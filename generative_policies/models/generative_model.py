@@ -14,6 +14,7 @@ from generative_policies.models.arrays import (
     as_rows,
     check_rows,
     evaluating,
+    in_chunks,
     parameter_like,
     readable_shape,
     rows_are_checked,
@@ -24,6 +25,7 @@ from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
 from generative_policies.models.normalizer import Normalizer
 from generative_policies.models.priors import GaussianPrior, Prior
+from generative_policies.models.solvers import SOLVERS
 from generative_policies.models.unet import ConditionalUNet1D
 
 
@@ -185,7 +187,13 @@ class GenerativeModel(nn.Module, ABC):
         """
         x_0, features = self.start(batch_size, condition, source, generator, noise)
         steps = self.default_num_steps if num_steps is None else num_steps
-        x_1 = self.transport(x_0, features, steps, solver or self.default_solver, generator)
+        way = solver or self.default_solver
+
+        def end(x_0: Tensor, features: Tensor | None) -> Tensor:
+            return self.transport(x_0, features, steps, way, generator)
+
+        # What is drawn on the way is drawn for all rows at once.
+        x_1 = in_chunks(end, x_0, features) if way in SOLVERS else end(x_0, features)
         return self.target_normalizer.denormalize(x_1)
 
     def start(

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
+from generative_policies.models.arrays import in_chunks
 from generative_policies.models.dimensions import check_net_arch
 
 
@@ -33,3 +34,8 @@ class Mlp(nn.Sequential):
             nn.init.zeros_(output.weight)
             nn.init.zeros_(output.bias)
         super().__init__(*layers, output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, output_dim)``; without gradients many rows are taken some at a time."""
+        layers = super().forward
+        return in_chunks(lambda rows, _: layers(rows), x)  # type: ignore[no-untyped-call]  # torch has no types for it

@@ -14,10 +14,12 @@ from generative_policies.models import (
     ConditionalUNet1D,
     DiffusionTransformer,
     LatentBridgeModel,
+    MlpRegressor,
     ResidualMlp,
     SourcePrior,
     integrate,
 )
+from generative_policies.models.arrays import CHUNK_ROWS
 from generative_policies.models.solvers import evaluation_times
 
 NETWORKS = {
@@ -235,3 +237,35 @@ def test_bridges_sample_as_with_a_network_of_ones_own() -> None:
         for model in sde
     )
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+
+
+def test_many_rows_are_those_of_few() -> None:
+    """Some rows at a time, without gradients: the same samples of the same noise, drawn as ever."""
+    model = flow("unet", 4)
+    count = 2 * CHUNK_ROWS + 16
+    condition, noise = inputs(model, count)
+    whole = model.predict(condition=condition, noise=noise, num_steps=3)
+    assert whole.shape == (count, 3)
+    for rows in (slice(0, 5), slice(CHUNK_ROWS - 3, CHUNK_ROWS + 3), slice(count - 5, count)):
+        part = model.predict(condition=condition[rows], noise=noise[rows], num_steps=3)
+        torch.testing.assert_close(whole[rows], part, rtol=1e-5, atol=1e-5)
+    drawn = model.predict(condition=condition, num_steps=3, generator=torch.Generator().manual_seed(1))
+    with_gradients = model.sample(condition=condition, num_steps=3, generator=torch.Generator().manual_seed(1))
+    assert with_gradients.requires_grad
+    torch.testing.assert_close(drawn, with_gradients.detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_memory_does_not_grow_with_the_rows() -> None:
+    """The largest batch that the network sees is a chunk, of flows and of regressions."""
+    seen: list[int] = []
+    model, regression = flow("unet", 4), MlpRegressor(3, 4, (8,))
+    layers: list[nn.Module] = [model.network.output, next(iter(regression.network))]
+    for layer in layers:
+        layer.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    condition, _ = inputs(model, 3 * CHUNK_ROWS + 1)
+    assert model.predict(condition=condition, num_steps=2).shape == (len(condition), 3)
+    assert seen == 2 * [CHUNK_ROWS] + 2 * [CHUNK_ROWS] + 2 * [CHUNK_ROWS] + 2 * [1]
+    seen.clear()
+    answer = regression.predict(condition)
+    assert seen == 3 * [CHUNK_ROWS] + [1]
+    torch.testing.assert_close(answer, regression.mean(condition).detach(), rtol=1e-5, atol=1e-5)
