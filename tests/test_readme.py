@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from generative_policies.rollouts.commands.compare import CompareSettings
@@ -34,7 +35,7 @@ def test_python_blocks_run_as_printed(
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     python = blocks("python")
-    assert len(python) == 4 and len(python[0].splitlines()) <= 20
+    assert len(python) == 5 and len(python[0].splitlines()) <= 20
     for block in python:
         exec(compile(block, "README.md", "exec"), names)  # our own file
     at_home, untranslated, translated = map(float, capsys.readouterr().out.split()[-3:])
@@ -44,6 +45,10 @@ def test_python_blocks_run_as_printed(
     assert names["venv"].num_envs == 16  # type: ignore[attr-defined]
     assert -35 < names["flow_return"] < -20  # type: ignore[operator]
     assert names["actions"].shape == (16, 7)  # type: ignore[attr-defined]
+    pairs, flow, student = (names[name] for name in ("pairs", "flow", "student"))
+    noise = np.random.default_rng(0).standard_normal(names["fast_actions"].shape)  # type: ignore[attr-defined]
+    few, many = (model.predict(pairs.obs, pairs.source_actions, noise=noise) for model in (student, flow))  # type: ignore[attr-defined]
+    assert np.mean((few - many) ** 2) < 0.05 * many.var()
 
 
 def test_python_blocks_of_the_environments_page_run() -> None:
@@ -66,7 +71,7 @@ def test_commands_exist() -> None:
 def test_help_commands_run_as_printed(tmp_path: Path) -> None:
     lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
     commands = [line for line in lines if line and not line.startswith("make ")]
-    assert len(commands) == 10
+    assert len(commands) == 13
     for command in commands:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         # Benchmarks are run from a checkout, the rest from anywhere.
