@@ -65,9 +65,9 @@ def markdown(rows: Figures, command: str) -> str:
         goals.append(f"| {name} | {verdict['value']:.4g} | {verdict['goal']:g} | {verdict['seeds']} | {reached} |")
     note = (
         f"`{command}`. A flow's steps are Euler's; distilled and reflow learn from its samples in the largest number "
-        "of its steps, the average velocity from its data. Microseconds are medians of a whole call of `predict` for one "
-        "row, on one thread of a machine that did other things as well; `benchmarks.latency` measures them with care. "
-        "Means over seeds."
+        "of its steps, the average velocity from its data. Microseconds are medians of a whole call of `predict` for "
+        "one row, on one thread of a machine that did other things as well; `benchmarks.latency` measures them with "
+        "care. Means over seeds."
     )
     return "\n\n".join([*parts, "\n".join(goals), note]) + "\n"
 

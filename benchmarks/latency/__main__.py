@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class Settings:
     """How long each sampler is measured for its samples per second."""
     gradient_steps: int = 25
     """Gradient steps of a measurement, of which ten are taken in turn."""
-    training: Annotated[TrainingSettings, tyro.conf.arg(prefix_name=False)] = field(default_factory=TrainingSettings)
+    training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
     """What the models depend on."""
     models: Path = Path("runs/latency")
     """Folder of checkpoints and exported models; those of the same settings are taken from it."""
