@@ -12,9 +12,8 @@ from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from generative_policies.checkpoints import load
 from generative_policies.data import pad_rows
-from generative_policies.export import OnnxModel
+from generative_policies.export import load_model
 from generative_policies.models.dimensions import check_dim
 from generative_policies.policies import load_policy
 from generative_policies.policies.observation_map import Rows, map_rows
@@ -191,7 +190,7 @@ def loaded_model(model: Any, kind: type[Any], name: str) -> Any:
     """
     loaded = model
     if isinstance(model, str | os.PathLike):
-        loaded = OnnxModel.load(model) if os.fspath(model).endswith(".onnx") else load(model)
+        loaded = load_model(model)
     if not isinstance(loaded, kind):
         raise TypeError(f"{name} must be an {kind.__name__} or the path of one, got {type(loaded).__name__}")
     return loaded

@@ -12,8 +12,8 @@ import torch
 import tyro
 
 from generative_policies.action_translation import ActionTranslator
-from generative_policies.checkpoints import load
 from generative_policies.envs import get_state
+from generative_policies.export import load_model
 from generative_policies.rollouts.episodes import Act, Episode, random_act, run_episodes, translated_act
 from generative_policies.rollouts.minari_datasets import write_dataset
 from generative_policies.rollouts.provenance import digest, require_writable, same_settings, settings_and_versions
@@ -37,7 +37,7 @@ class CollectSettings:
     vecnormalize: Path | None = None
     """VecNormalize statistics that the policy was trained with."""
     translator: Path | None = None
-    """Folder of a translator that the policy's actions go through."""
+    """Folder or ONNX file of a translator that the policy's actions go through."""
     noise: tuple[float, float] = (0.0, 0.0)
     """Least and largest noise on the actions, drawn for each episode, in units of half the action range."""
     episodes: int = 100
@@ -138,7 +138,7 @@ def collecting_act(settings: CollectSettings, robot: Robot) -> Act:
                 f"the policy gives actions of shape {source_width}, {settings.env} takes {width}: pass a translator"
             )
         return source.act()
-    translator: Any = load(settings.translator)
+    translator: Any = load_model(settings.translator)
     if not isinstance(translator, ActionTranslator):
         raise ValueError(f"{settings.translator} must be a translator, got {type(translator).__name__}")
     found = (translator.source_action_dim, translator.action_dim, translator.obs_dim)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import tyro
 
-from generative_policies.checkpoints import load
+from generative_policies.export import load_model
 from generative_policies.rollouts.episodes import random_act
 from generative_policies.rollouts.evaluation import evaluate_arm
 from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
@@ -31,7 +31,7 @@ class EvaluateSettings:
     vecnormalize: Path | None = None
     """VecNormalize statistics that the policy was trained with."""
     translator: Path | None = None
-    """Folder of a translator that the policy's actions go through."""
+    """Folder or ONNX file of a translator that the policy's actions go through."""
     episodes: int = 100
     """Number of episodes."""
     seed: int = 10_000
@@ -84,7 +84,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         source = load_source(settings.policy, settings.vecnormalize)
         act = source.act()
         if settings.translator is not None:
-            translator = load(settings.translator)
+            translator = load_model(settings.translator)
             source_space: Any = source.policy.action_space  # the wrapper checks that it is a Box
 
             def make() -> ActionTranslationWrapper:

@@ -23,7 +23,7 @@ class ExportSettings:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of the model."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
-    """The file, NAME.onnx; NAME.json beside it tells settings and versions."""
+    """The file, NAME.onnx; NAME.onnx.json beside it tells settings and versions."""
     num_steps: int | None = None
     """Steps of the solver; the model's own number by default."""
     solver: str | None = None
@@ -52,7 +52,7 @@ def export(settings: ExportSettings) -> Path:
         ExportError: If the model cannot be exported so.
     """
     torch.set_num_threads(1)
-    note = settings.output.with_suffix(".json")
+    note = settings.output.with_name(f"{settings.output.name}.json")  # NAME.json is that of a trained model
     require_writable(settings.output.parent)
     inputs = {"model": digest(settings.model)}
     if settings.output.exists():

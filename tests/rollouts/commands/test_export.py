@@ -33,7 +33,7 @@ def test_a_saved_model_becomes_a_file_with_its_settings_beside_it(
     run(monkeypatch, model, file, "--num-steps", 2, "--solver", "heun")
     runner = OnnxModel.load(file)
     assert (runner.num_steps, runner.solver) == (2, "heun")
-    note = json.loads(file.with_suffix(".json").read_text())
+    note = json.loads(file.with_suffix(".onnx.json").read_text())
     assert note["settings"]["num_steps"] == 2 and note["versions"]["torch"] == torch.__version__
     assert "FlowActionPriorTranslator" in capsys.readouterr().out
 

@@ -1,5 +1,7 @@
 """The command train with a teacher: students of models and of policies from recorded conditions."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from generative_policies.policies import FlowPlanner, FlowPolicy, load_policy, s
 from generative_policies.rollouts import students as students_module
 from generative_policies.rollouts.commands.collect import CollectSettings, collect
 from generative_policies.rollouts.commands.evaluate import EvaluateSettings, evaluate
+from generative_policies.rollouts.commands.export import ExportSettings, export
 from generative_policies.rollouts.commands.pair import PairSettings, pair
 from generative_policies.rollouts.commands.train import TrainSettings, train
 from generative_policies.training import distill
@@ -43,6 +46,10 @@ def test_a_translators_student_takes_its_place(tmp_path: Path, recorded: Path) -
     assert student.num_steps == 1
     settings = EvaluateSettings(ENV, policy=ENV, shift=WEAK, translator=folder, episodes=2, output=tmp_path / "result")
     evaluate(settings)
+    first = json.loads((tmp_path / "result").read_text())["returns"]
+    file = export(ExportSettings(folder, tmp_path / "student.onnx"))
+    evaluate(replace(settings, translator=file, output=tmp_path / "exported"))
+    np.testing.assert_allclose(json.loads((tmp_path / "exported").read_text())["returns"], first, rtol=1e-3)
     assert (tmp_path / "student.json").read_text().count('"teacher"') >= 1
     straight: Any = load(student_of(teacher, pairs, tmp_path / "straight", method="reflow"))
     assert straight.num_steps == 4  # the teacher's
