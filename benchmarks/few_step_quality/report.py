@@ -12,7 +12,7 @@ from benchmarks.few_step_quality.methods import AVERAGE, DISTILLED, FLOW, REFLOW
 Figures = Sequence[dict[str, Any]]
 ALL_MODES = 16
 LEAST_KEPT = 0.97
-COLORS = {FLOW: "#555555", DISTILLED: "#d95f02", REFLOW: "#0072b2", AVERAGE: "#1b9e77"}
+COLORS = {FLOW: "#555555", REFLOW: "#0072b2", AVERAGE: "#1b9e77", DISTILLED: "#d95f02"}  # the last one on top
 
 
 def verdicts(rows: Figures) -> dict[str, dict[str, Any]]:
@@ -119,7 +119,8 @@ def plot(rows: Figures, file: Path) -> None:
             own = [row for row in rows if row["task"] == task and row["method"] == method]
             steps = sorted({row["num_steps"] for row in own})
             values = [np.mean([row[key] for row in own if row["num_steps"] == step]) for step in steps]
-            axis.plot(steps, values, marker="o", color=color, label=method, clip_on=False)
+            marker = "D" if method == DISTILLED else "o"
+            axis.plot(steps, values, marker=marker, color=color, label=method, clip_on=False)
         if task == "robot":
             axis.axhline(1, color="#bbbbbb", lw=1)
         else:

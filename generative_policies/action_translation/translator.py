@@ -160,7 +160,7 @@ class ActionTranslator(nn.Module, ABC):
         obs_rows = self.observation_encoder.rows(obs, "obs")
         source_rows = as_rows("source_actions", source_actions, (self.source_action_dim,), like)
         noise_rows = None if noise is None else as_rows("noise", noise, (self.noise_dim,), like)
-        with evaluating(self, rows_are_checked=True):
+        with evaluating(self, rows_are_checked=True, inference=True):
             rows = translate(
                 obs_rows[0] if isinstance(obs, np.ndarray | Tensor) else obs_rows, source_rows, noise=noise_rows
             )

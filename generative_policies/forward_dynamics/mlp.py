@@ -148,7 +148,7 @@ class MlpForwardDynamics(nn.Module):
         like = parameter_like(self)
         obs_rows = as_rows("obs", obs, (self.obs_dim,), like)
         action_rows = as_rows("actions", actions, (self.action_dim,), like)
-        with evaluating(self, rows_are_checked=True):
+        with evaluating(self, rows_are_checked=True, inference=True):
             answer = self.next_state(obs_rows, action_rows)
         return as_caller(answer, obs, single=obs.ndim == 1)
 

@@ -183,6 +183,6 @@ class InverseDynamics(nn.Module, ABC):
             rows = encoder.rows(obs, "obs"), encoder.rows(next_obs, "next_obs")
             reference, single = encoder.reference(obs)
         noise_rows = None if noise is None else as_rows("noise", noise, (self.noise_dim,), like)
-        with evaluating(self, rows_are_checked=True):
+        with evaluating(self, rows_are_checked=True, inference=True):
             answer = actions(*rows, noise=noise_rows)
         return as_caller(answer, reference, single)

@@ -122,13 +122,18 @@ def as_caller(rows: Tensor, reference: ArrayT, single: bool) -> ArrayT:
     Returns:
         ``(batch, ...)``, or ``(...)`` for a single row.
     """
-    rows = rows[0] if single else rows
+    rows = own(rows)[0] if single else own(rows)
     if isinstance(reference, Tensor):
         dtype = reference.dtype if reference.is_floating_point() else rows.dtype
         return cast(ArrayT, rows.to(device=reference.device, dtype=dtype))
     # numpy has no bfloat16.
     answer: NDArray[Any] = (rows.float() if rows.dtype == torch.bfloat16 else rows).cpu().numpy()
     return cast(ArrayT, answer.astype(reference.dtype, copy=False) if reference.dtype.kind == "f" else answer)
+
+
+def own(rows: Tensor) -> Tensor:
+    """Return a tensor that a loss may use: one of inference mode is copied."""
+    return rows.clone() if rows.is_inference() else rows
 
 
 def same_batch(**rows: Tensor) -> int:
@@ -194,12 +199,14 @@ class evaluating:  # noqa: N801  # used as a function, like torch.no_grad
         module: Any module.
         rows_are_checked: Whether all arrays went through ``as_rows``, so that inside ``check_rows`` looks at shapes
             alone.
+        inference: Whether to use PyTorch's inference mode, which is faster; its tensors are no good for a loss, see
+            ``own``.
     """
 
-    def __init__(self, module: nn.Module, *, rows_are_checked: bool = False) -> None:
+    def __init__(self, module: nn.Module, *, rows_are_checked: bool = False, inference: bool = False) -> None:
         self._training = [submodule for submodule in _submodules(module) if submodule.training]
         self._rows_are_checked = rows_are_checked
-        self._no_grad = torch.no_grad()
+        self._no_grad = torch.inference_mode() if inference else torch.no_grad()
 
     def __enter__(self) -> None:
         for submodule in self._training:

@@ -15,6 +15,7 @@ from generative_policies.models.arrays import (
     check_rows,
     evaluating,
     in_chunks,
+    own,
     parameter_like,
     readable_shape,
     rows_are_checked,
@@ -257,7 +258,7 @@ class GenerativeModel(nn.Module, ABC):
             single = False
             inputs = inputs and tuple(x.expand(batch_size, *x.shape[1:]) for x in inputs)
             source_rows = None if source_rows is None else source_rows.expand(batch_size, *source_shape)
-        with evaluating(self, rows_are_checked=True):
+        with evaluating(self, rows_are_checked=True, inference=True):
             samples = self.sample(
                 batch_size,
                 condition if inputs is None else inputs,
@@ -267,7 +268,7 @@ class GenerativeModel(nn.Module, ABC):
                 generator,
                 noise_rows,
             )
-        return samples if reference is None else as_caller(samples, reference, single)
+        return own(samples) if reference is None else as_caller(samples, reference, single)
 
     def fit_normalizers(self, target: Tensor, condition: Condition | None = None, source: Tensor | None = None) -> None:
         """Fit statistics, and what else the prior fits, from training data shaped as in the loss.

@@ -80,7 +80,7 @@ class MlpRegressor(nn.Module):
         """Return the mean without gradients, in the kind, rank and dtype of the condition."""
         inputs = self.encoder.rows(condition)
         reference, single = self.encoder.reference(condition)
-        with evaluating(self, rows_are_checked=True):
+        with evaluating(self, rows_are_checked=True, inference=True):
             rows = self.target_normalizer.denormalize(self._normalized(inputs))
         return as_caller(rows, reference, single)
 

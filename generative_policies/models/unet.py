@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from generative_policies.models.dimensions import check_dim, check_net_arch
+from generative_policies.models.single_row import single_row_velocity
 from generative_policies.models.solvers import IndexedVelocity
 from generative_policies.models.velocity import TimeEmbedding, as_function, check_network_inputs
 
@@ -169,11 +170,13 @@ class ConditionalUNet1D(nn.Module):
 
     def at_times(self, times: Tensor, condition: Tensor | None) -> IndexedVelocity:
         """Return the velocity at each of the times ``(num_evaluations,)``, see ``VelocityNetwork``."""
-        function = self._as_function()
         film = self._around_one(self.film_time(silu(self.time_embedding(times))))  # (num_evaluations, F)
         shared = None if self.film_condition is None else self.film_condition(condition)  # (B, F)
         if shared is not None and len(shared) != 1:
+            function = self._as_function()
             return lambda x, number: function(x, self._modulations(film[number] + shared))
+        is_single = shared is not None and len(self.point_shape) == 1 and not torch.is_grad_enabled()
+        function = (single_row_velocity(self) if is_single else None) or self._as_function()
         columns = self._modulations(film if shared is None else film + shared)
         rows = list(zip(*(zip(scale.unbind(), shift.unbind(), strict=True) for scale, shift in columns), strict=True))
         return lambda x, number: function(x, rows[number])

@@ -130,7 +130,7 @@ class FlowPlanner(nn.Module):
         like = parameter_like(self)
         rows = as_rows("obs", obs, (self.obs_dim,), like)
         noise_rows = None if noise is None else as_rows("noise", noise, self.flow.sample_shape, like)
-        with evaluating(self, rows_are_checked=True):
+        with evaluating(self, rows_are_checked=True, inference=True):
             planned = self.next_observations(
                 rows, num_steps=num_steps, solver=solver, generator=generator, noise=noise_rows
             )

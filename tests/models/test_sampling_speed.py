@@ -197,7 +197,8 @@ def test_layers_that_were_hooked_or_replaced_are_called() -> None:
     network: Any = model.network
     calls: list[int] = []
     handle = network.down[0].layer_out.register_forward_hook(lambda *arguments: calls.append(1))
-    assert torch.equal(model.predict(condition=condition, noise=noise, num_steps=4), before)
+    hooked = model.predict(condition=condition, noise=noise, num_steps=4)
+    torch.testing.assert_close(hooked, before, rtol=1e-5, atol=1e-5)
     assert len(calls) == 4
     handle.remove()
     layer = Doubled(16, 16)
@@ -205,6 +206,20 @@ def test_layers_that_were_hooked_or_replaced_are_called() -> None:
     network.down[0].layer_out = layer
     assert not torch.allclose(model.predict(condition=condition, noise=noise, num_steps=4), before)
     assert_as_plain(model, 1)
+
+
+def test_answers_are_tensors_that_a_loss_may_use() -> None:
+    model = flow("unet", 4)
+    condition, noise = inputs(model, 1)
+    weight = torch.ones(3, requires_grad=True)
+    for answer in (
+        model.predict(condition=condition, noise=noise, num_steps=3),
+        model.predict(condition=condition[0], noise=noise[0], num_steps=3),
+        flow("unet", 0).predict(2, num_steps=3),
+    ):
+        assert not answer.is_inference() and not answer.requires_grad
+        (weight * answer).square().sum().backward()  # what it needs is saved for the backward pass
+    assert weight.grad is not None
 
 
 def test_bridges_sample_as_with_a_network_of_ones_own() -> None:
