@@ -172,7 +172,7 @@ def test_committed_results_are_of_the_whole_run() -> None:
 def check(report: dict[str, Any]) -> None:
     """Check that verdicts follow from a report's own numbers, and that each latency has its quality."""
     computed = [goal._asdict() for goal in goals(report)]
-    assert len(computed) == 9 and computed == report["goals"]
+    assert len(computed) == 15 and computed == report["goals"]
     assert all(goal["kept"] == (goal["value"] <= goal["limit"]) for goal in computed)
     assert report["kept"] == all(goal["kept"] for goal in computed)
     latency = {
