@@ -10,6 +10,7 @@ import tyro
 from generative_policies.rollouts.commands.collect import CollectSettings, collect
 from generative_policies.rollouts.commands.compare import CompareSettings, compare
 from generative_policies.rollouts.commands.demo import DemoSettings, demo
+from generative_policies.rollouts.commands.doctor import DoctorSettings, doctor
 from generative_policies.rollouts.commands.evaluate import EvaluateSettings, evaluate
 from generative_policies.rollouts.commands.export import ExportSettings, export
 from generative_policies.rollouts.commands.pair import PairSettings, pair
@@ -25,6 +26,7 @@ Command = (
     | Annotated[ExportSettings, tyro.conf.subcommand("export")]
     | Annotated[TrainSourceSettings, tyro.conf.subcommand("train-source")]
     | Annotated[DemoSettings, tyro.conf.subcommand("demo")]
+    | Annotated[DoctorSettings, tyro.conf.subcommand("doctor")]
 )
 
 
@@ -65,6 +67,9 @@ def run(settings: Any) -> None:
                 sys.exit("generative-policies: some units failed, see above")
         case DemoSettings():
             demo(settings)
+        case DoctorSettings():
+            if not doctor(settings):
+                sys.exit("generative-policies: something that it needs is missing, see above")
         case TrainSourceSettings():
             train_source(settings)
 
