@@ -25,9 +25,15 @@ def single_row_velocity(unet: nn.Module) -> Evaluate | None:
     Returns:
         The function; ``None`` where a layer is no plain one, or has hooks.
     """
-    if not all(_is_plain(module) for module in unet.modules()):
-        return None
     parts: dict[str, Any] = unet._modules
+    hooked = any(_is_hooked(module) for module in unet.modules())
+    if hooked or not _has(parts, {"input": nn.Linear, "output": nn.Linear, "output_norm": nn.LayerNorm}):
+        return None
+    layers = {"norm_in": nn.LayerNorm, "layer_in": nn.Linear, "norm_out": nn.LayerNorm, "layer_out": nn.Linear}
+    for block in (*parts["down"], parts["middle"], *parts["up"]):
+        identity = type(block._modules["skip"]) is nn.Identity
+        if not _has(block._modules, layers if identity else {**layers, "skip": nn.Linear}):
+            return None
     count = len(parts["down"])
     blocks = [_block(block._modules) for block in (*parts["down"], parts["middle"], *parts["up"])]
     down, middle, up = blocks[:count], blocks[count], blocks[count + 1 :]
@@ -78,6 +84,15 @@ def _norm(layer: Any) -> tuple[Any, Any, Tensor, Tensor, float]:
     return torch.layer_norm, layer.normalized_shape, parameters["weight"], parameters["bias"], layer.eps
 
 
-def _is_plain(module: nn.Module) -> bool:
-    hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return not hooked and type(module).__module__.startswith(("torch.nn.modules.", "generative_policies.models."))
+def _has(parts: dict[str, Any], layers: dict[str, type[nn.Module]]) -> bool:
+    """Whether layers are of these very classes, and the linear ones have a bias."""
+    return all(
+        type(parts[name]) is kind and (kind is not nn.Linear or parts[name].bias is not None)
+        for name, kind in layers.items()
+    )
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )

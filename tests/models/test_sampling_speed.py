@@ -208,6 +208,18 @@ def test_layers_that_were_hooked_or_replaced_are_called() -> None:
     assert_as_plain(model, 1)
 
 
+@pytest.mark.parametrize("name", ["layer_in", "layer_out", "skip"])
+def test_a_layer_may_be_several_or_without_bias(name: str) -> None:
+    for build in (
+        lambda dim_in, dim_out: nn.Sequential(nn.Linear(dim_in, dim_out), nn.Tanh()),
+        lambda dim_in, dim_out: nn.Linear(dim_in, dim_out, bias=False),
+    ):
+        model = flow("unet", 4)
+        block: Any = model.network.down[1]  # type: ignore[index, union-attr]  # 16 to 32
+        setattr(block, name, build(32 if name == "layer_out" else 16, 32))
+        assert_as_plain(model, 1)
+
+
 def test_answers_are_tensors_that_a_loss_may_use() -> None:
     model = flow("unet", 4)
     condition, noise = inputs(model, 1)
