@@ -26,10 +26,12 @@ from generative_policies.checkpoints import ALLOWED_CLASSES, CheckpointError, lo
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.inverse_dynamics import FlowInverseDynamics, MlpInverseDynamics
 from generative_policies.models import (
+    AverageVelocityModel,
     ConditionalFlowModel,
     ConditionalUNet1D,
     DictObservationEncoder,
     DiffusionTransformer,
+    DistilledFlowModel,
     GaussianPrior,
     IdentityEncoder,
     IdentityTwoInputEncoder,
@@ -75,7 +77,18 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "prior": lambda: FlowActionPriorTranslator(2, 4, (8,), prior_noise=0.2),
     "conditioned": lambda: FlowActionConditionedTranslator(2, 4, (8,), source_action_dim=3),
     "prior conditioned": lambda: FlowActionPriorConditionedTranslator(2, 4, (8,), num_steps=3),
+    "student": lambda: DistilledFlowModel(2, 3, 2, network=ResidualMlp(2, 3, (8,)), prior=SourcePrior(2, 0.1)),
+    "average velocity": lambda: AverageVelocityModel(2, 3, down_dims=(8,)),
+    "student inverse dynamics": lambda: with_student(FlowInverseDynamics(2, 4, (8,), next_obs_dim=3)),
+    "student inverse dynamics with an encoder": lambda: with_student(
+        FlowInverseDynamics(2, 4, (8,), encoder=IdentityEncoder(4))
+    ),
+    "student translator": lambda: with_student(FlowActionPriorTranslator(2, 4, (8,), source_action_dim=3)),
 }
+
+
+def with_student(model: Any) -> Any:
+    return model.with_flow(DistilledFlowModel.of(model.flow))
 
 
 def scrambled(build: Callable[[], nn.Module]) -> Any:
