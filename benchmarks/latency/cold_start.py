@@ -29,7 +29,7 @@ def cold_starts(rows: Sequence[Row], folder: Path, num_threads: int, repeats: in
         for row in rows:
             command = [sys.executable, "-m", "benchmarks.latency.cold_start", str(_model(folder, row))]
             command += [str(row.num_steps), str(num_threads)]
-            done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True)
             found[row].append(json.loads(done.stdout.splitlines()[-1]))
     return {
         row: {name: round(float(np.median([run[name] for run in runs])), 4) for name in runs[0]}

@@ -23,13 +23,13 @@ def plot(results: Mapping[str, Any]) -> Figure:
             if entry["batch"] == 1 and entry["threads"] == 1
         )
     }
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    figure = Figure(figsize=(6.5, 4.3), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     threshold = results["chance"]["energy_distance"]["quantile_99"]
     best = max((row for row in points if row.method == EAGER), key=lambda row: row.num_steps)
     limit = points[best][1] + threshold
-    axes.axhspan(-threshold, limit, color=GREY, alpha=0.15, linewidth=0)
+    axes.axhspan(-0.5 * threshold, limit, color=GREY, alpha=0.15, linewidth=0)
     axes.axhline(0, color="black", linewidth=0.6)
     for method, color, label in (
         (PLAIN, GREY, "plain loop"),
@@ -51,7 +51,7 @@ def plot(results: Mapping[str, Any]) -> Figure:
         )
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=threshold, linscale=0.6)
-    axes.set_ylim(-threshold, 2 * max(threshold, *(distance for _, distance in points.values())))
+    axes.set_ylim(-0.5 * threshold, 1.5 * max(threshold, *(distance for _, distance in points.values())))
     ticks = [
         0,
         *(tick for tick in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick < axes.get_ylim()[1]),
@@ -60,12 +60,21 @@ def plot(results: Mapping[str, Any]) -> Figure:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.annotate("equal quality", (1, limit), (-3, -3), "axes fraction", "offset points", fontsize=8)
+    axes.text(
+        0.99,
+        limit,
+        "equal quality",
+        transform=axes.get_yaxis_transform(),
+        fontsize=8,
+        ha="right",
+        va="top",
+        color=GREY,
+    )
     axes.set(
         xlabel="time of one action, one thread [µs]",
         ylabel="energy distance of (condition, sample)",
         title="Quality against time; numbers: Euler steps",
     )
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure

@@ -125,10 +125,20 @@ def _kept(
     """A checkpoint that was made with the same settings, and from the same teacher, or else a new one."""
     note = path.with_suffix(".json")
     inputs = {} if parent is None else {"teacher": parent}
-    if not same_settings(note, settings, inputs=inputs):
+    if not (same_settings(note, settings, inputs=inputs) and _loads(path)):
         note.unlink(missing_ok=True)
         checkpoints.save(make(), path)
         write_json(note, settings, {"inputs": inputs})
     model: Any = checkpoints.load(path)  # the class is the file's
     assert isinstance(model, ConditionalFlowModel)
     return model.eval()
+
+
+def _loads(path: Path) -> bool:
+    """Whether the library as it is now still takes a checkpoint."""
+    try:
+        checkpoints.load(path)
+    except checkpoints.CheckpointError as error:
+        print(f"trained again: {error}")
+        return False
+    return True

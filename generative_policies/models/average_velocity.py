@@ -25,7 +25,7 @@ from generative_policies.models.velocity import TimeEmbedding, uniform_times, ve
 
 SPAN_DIM = 32  # features of the span r - t
 EMPTY_SHARE = 0.5  # of the rows of a batch whose span is empty: they alone see the data
-ERROR_OFFSET = 1e-2  # of squared errors, below which errors count in full
+ERROR_OFFSET = 1e-2  # of squared errors over a span, beyond which they count less
 
 
 class AverageVelocityModel(ConditionalFlowModel):
@@ -108,7 +108,7 @@ class AverageVelocityModel(ConditionalFlowModel):
         return self.cond_dim + SPAN_DIM
 
     def path_loss(self, x_0: Tensor, x_1: Tensor, features: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """Return the weighted squared error of u(x_t, t, r), against the data or against itself over two spans."""
+        """Return the squared error of u(x_t, t, r) against the data, a weighted one against itself over two spans."""
         first, second, share = (uniform_times(x_1, generator) for _ in range(3))  # (B,) each
         t, r = torch.minimum(first, second), torch.maximum(first, second)
         # Any rows will do: they come in random order.
@@ -126,14 +126,18 @@ class AverageVelocityModel(ConditionalFlowModel):
             average = (x_r - x_t) / wide(torch.where(empty, 1.0, (r - t).clamp_min(1e-6)))
             target = torch.where(wide(empty), x_1 - x_0, average)
         error = (self._average(x_t, t, r, features) - target).square().flatten(1).mean(1)  # (B,)
-        return (error / (error.detach() + ERROR_OFFSET).sqrt()).mean()
+        # Against itself the target is a function of x_t: a weight leaves the minimum where it is. Against the data it
+        # would turn the mean into a median, which forgets light modes.
+        weight = torch.where(empty, 1.0, (error.detach() + ERROR_OFFSET).rsqrt())
+        return (weight * error).mean()
 
     def _velocity(self, features: Tensor | None, num_steps: int, solver: str, like: Tensor) -> IndexedVelocity:
         """Return the average velocity over each of the equal steps."""
         if solver != "euler":
             raise ValueError(f"solver must be 'euler': a step of the average velocity is exact, got {solver!r}")
+        times = evaluation_times(num_steps)
         seen = self._with_span(features, like.new_full((len(like),), 1 / num_steps))
-        return velocity_at_times(self.network, evaluation_times(num_steps), seen, like)
+        return velocity_at_times(self.network, times, seen, like)
 
     def _average(self, x: Tensor, t: Tensor, r: Tensor, features: Tensor | None) -> Tensor:
         answer: Tensor = self.network(x, t, self._with_span(features, r - t))

@@ -89,7 +89,7 @@ class DistilledFlowModel(ConditionalFlowModel):
             teacher.cond_dim,
             num_steps,
             horizon=teacher.horizon,
-            network=network,
+            network=copy.deepcopy(network),  # it is trained
             **config,
         )
         for own, theirs in (

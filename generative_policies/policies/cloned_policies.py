@@ -217,6 +217,8 @@ class FlowPolicy(ClonedPolicy):
     def with_flow(self, flow: ConditionalFlowModel, num_steps: int | None = None) -> Self:
         """Return a policy with a copy of another flow, such as a student, and that one's number of steps by default."""
         own = {name: value for name, value in self.config.items() if name not in ("network", "num_steps", "solver")}
+        if type(flow) is ConditionalFlowModel:  # others know their own alone
+            own["solver"] = self.solver
         return type(self)(self.observation_space, self.action_space, **(own | {"flow": flow, "num_steps": num_steps}))
 
     def plan(self, rows: Rows, noise: NDArray[Any] | None) -> NDArray[Any]:

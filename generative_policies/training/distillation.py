@@ -179,7 +179,8 @@ def _learn(
     samples = ask(
         teacher, settings.num_samples, settings.teacher_num_steps or teacher.num_steps, generator, description
     )
-    held_out = max(1, round(settings.validation_fraction * len(samples.rows))) if settings.validation_fraction else 0
+    held_out = round(settings.validation_fraction * len(samples.rows)) if settings.validation_fraction else 0
+    held_out = min(max(held_out, settings.validation_fraction > 0), len(samples.rows) - 1)
 
     def loss_of(chosen: Tensor, generator: torch.Generator) -> Tensor:
         x_0, features = teacher.start(student, samples.rows[chosen], samples.noise[chosen])

@@ -114,6 +114,10 @@ def test_models_of_the_same_settings_are_kept(tmp_path: Path) -> None:
     assert again.checkpoints == first.checkpoints and (tmp_path / "student.json").stat().st_mtime_ns == note
     other = train(replace(settings, seed=1), tmp_path, progress=False)
     assert not set(other.checkpoints.values()) & set(first.checkpoints.values())
+    # What the library does not take any more is trained again.
+    weights = tmp_path / "student" / "model.safetensors"
+    weights.write_bytes(b"of another layout")
+    assert train(replace(settings, seed=1), tmp_path, progress=False).checkpoints == other.checkpoints
     # A student of another teacher is no student of this one.
     note_file = tmp_path / "unet_student.json"
     content = json.loads(note_file.read_text())

@@ -113,6 +113,28 @@ def test_one_step_reaches_both_modes_where_one_step_of_a_flow_reaches_none() -> 
 
 
 @pytest.mark.slow  # ten seconds
+def test_a_light_mode_keeps_its_mass() -> None:
+    """One in five at 2, the others at -2: the mean of the data, not their median, is what a path starts towards."""
+
+    def draw() -> dict[str, Tensor]:
+        side = torch.where(torch.rand(512, 1) < 0.2, 2.0, -2.0)
+        return {"target": side + 0.1 * torch.randn(512, 1)}
+
+    model = AverageVelocityModel(1, network=ResidualMlp(1, SPAN_DIM, (64, 64)))
+    learn(model, draw, 2_000)
+    for num_steps in (1, 4):
+        samples = model.predict(4_000, num_steps=num_steps)
+        assert abs((samples > 0).float().mean().item() - 0.2) < 0.05
+        assert abs(samples.mean().item() + 1.2) < 0.3
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 1.5])
+def test_num_steps_is_checked(num_steps: Any) -> None:
+    with pytest.raises(ValueError, match="num_steps"):
+        AverageVelocityModel(2).predict(3, num_steps=num_steps)
+
+
+@pytest.mark.slow  # ten seconds
 def test_conditions_and_sources_are_kept() -> None:
     """target = source * condition: a function, which one step has to give back."""
 
@@ -121,7 +143,7 @@ def test_conditions_and_sources_are_kept() -> None:
         return {"target": source * condition, "condition": condition, "source": source}
 
     model = AverageVelocityModel(1, 1, network=ResidualMlp(1, 1 + SPAN_DIM, (64, 64)), prior=SourcePrior(1, 0.0))
-    learn(model, draw, 3_000)
+    learn(model, draw, 6_000)
     fresh = draw(500)
     answer = model.predict(condition=fresh["condition"], source=fresh["source"])
     error = (answer - fresh["target"]).square().mean()

@@ -238,6 +238,23 @@ def test_reflow_keeps_a_translators_number_of_steps() -> None:
     assert straight.predict(np.ones(4), np.ones(3), num_steps=2).shape == (2,)
 
 
+def test_reflow_keeps_a_policys_solver_and_steps() -> None:
+    env = gymnasium.make("Pendulum-v1")
+    teacher = FlowPolicy(env.observation_space, env.action_space, (16,), solver="heun", num_steps=3)
+    rows = {"observations": {"observation": np.zeros((50, 3), dtype=np.float32)}}
+    straight = reflow(teacher, rows, SHORT, generator=generator())
+    assert (straight.solver, straight.num_steps) == ("heun", 3)
+    assert distill(teacher, rows, settings=SHORT, generator=generator()).solver == "euler"
+
+
+def test_a_given_network_is_left_as_it_is() -> None:
+    network = ResidualMlp(2, 3, (8,), 0)
+    before = [parameter.clone() for parameter in network.parameters()]
+    student = distill(teacher_with(), torch.ones(10, 3), settings=SHORT, generator=generator(), network=network)
+    assert student.network is not network
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
 def test_same_seed_same_student() -> None:
     teacher = teacher_with()
     first, second, other = (
