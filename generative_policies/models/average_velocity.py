@@ -7,7 +7,8 @@ x_r = x_t + (r - t) u(x_t, t, r) in one step. It follows from itself over two sh
 
 and from the data where the span is empty, u(x_t, t, t) = E[x_1 - x_0 | x_t]. No derivative of the network is needed.
 
-Source: Geng et al. 2025, Mean Flows for One-step Generative Modeling, for u and the weight of its errors.
+Source: Geng et al. 2025, Mean Flows for One-step Generative Modeling, for u and the weight of its errors; Guo et al.
+2025, SplitMeanFlow, for the two spans.
 """
 
 import copy
@@ -128,10 +129,13 @@ class AverageVelocityModel(ConditionalFlowModel):
 
     def path_loss(self, x_0: Tensor, x_1: Tensor, features: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Return the squared error of u(x_t, t, r) against the data, a weighted one against itself over two spans."""
+        # Those that see the data are a random share: rows of a batch may be sorted, by their source say.
+        order = uniform_times(x_1, generator).argsort()
+        x_0, x_1, features = x_0[order], x_1[order], None if features is None else features[order]
         # Long spans are as frequent as short ones: samples are made of the longest.
         start, span, share = (uniform_times(x_1, generator) for _ in range(3))  # (B,) each
         num_empty = max(1, round(EMPTY_SHARE * len(x_1)))
-        span[:num_empty] = 0  # any rows will do: they come in random order
+        span[:num_empty] = 0
         t = start * (1 - span)
         x_t = (1 - _wide(t, x_1)) * x_0 + _wide(t, x_1) * x_1
         rows = slice(num_empty, None)
