@@ -49,7 +49,7 @@ def training_steps(updates: int, repeats: int) -> dict[str, float]:
         def run() -> None:
             for k in range(updates):
                 optimizer.zero_grad()
-                loss(*batches[k % len(batches)]).backward()  # type: ignore[no-untyped-call]
+                loss(*batches[k % len(batches)]).backward()  # type: ignore[no-untyped-call]  # torch's own
                 optimizer.step()
 
         return run

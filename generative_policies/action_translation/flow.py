@@ -90,6 +90,7 @@ class FlowActionTranslator(ActionTranslator):
                 if self.source_as_condition
                 else observation_encoder,
             )
+        flow.check_solver(self.num_steps, flow.default_solver)
         flow.check_sizes(action_dim, cond_dim, 1, self.source_action_dim if self.source_as_prior else None)
         if self.source_as_condition and not isinstance(flow.encoder, ObservationAndVectorEncoder):
             raise ValueError(

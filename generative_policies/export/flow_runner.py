@@ -7,10 +7,9 @@ from generative_policies.export.input_shapes import input_encoder
 from generative_policies.export.onnx_model import OnnxModel
 from generative_policies.export.onnx_session import OnnxSession
 from generative_policies.models import GenerativeModel, Normalizer, Prior
-from generative_policies.models.arrays import Array, check_rows, standard_normal
+from generative_policies.models.arrays import Array, check_rows, common_batch, standard_normal
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition
-from generative_policies.models.generative_model import common_batch
 
 
 class OnnxFlow(OnnxModel, GenerativeModel):

@@ -74,6 +74,7 @@ class FlowInverseDynamics(InverseDynamics):
             network = ResidualMlp(action_dim, cond_dim, net_arch)
             condition_encoder = transition_encoder(obs_dim, self.next_obs_dim, encoder)
             flow = ConditionalFlowModel(action_dim, cond_dim, network=network, encoder=condition_encoder)
+        flow.check_solver(self.num_steps, flow.default_solver)
         flow.check_sizes(action_dim, cond_dim, 1, None)
         if not isinstance(flow.encoder, ObservationChangeEncoder | FeatureChangeEncoder):
             raise ValueError(

@@ -10,14 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from generative_policies.models.dimensions import check_dim
+
 Array = NDArray[Any] | Tensor
 ArrayT = TypeVar("ArrayT", bound=Array)
 
-# Converting in numpy is faster than in torch, for the few rows that a model meets in an episode.
 # What a network keeps of so many rows stays in a processor's cache: twice as fast as of a million, in memory that does
 # not grow with them. A multiple of 16, as batches that must not matter are padded to.
 CHUNK_ROWS = 1024
 
+# Converting in numpy is faster than in torch, for the few rows that a model meets in an episode.
 NUMPY_DTYPES: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -148,22 +150,36 @@ def same_batch(**rows: Tensor) -> int:
     return len(next(iter(rows.values())))
 
 
-def in_chunks(function: Callable[..., Tensor], rows: Tensor, other: Tensor | None = None) -> Tensor:
+def common_batch(batch_size: int | None, **given: Tensor | None) -> int:
+    """Return the number of rows of the arrays that are given, else ``batch_size``.
+
+    Raises:
+        ValueError: If they differ, or there is neither.
+    """
+    rows = {name: value for name, value in given.items() if value is not None}
+    if not rows:
+        if batch_size is None:
+            raise ValueError("batch_size is needed where no condition, source or noise is given")
+        return check_dim("batch_size", batch_size, minimum=0)
+    batch = same_batch(**rows)
+    if batch_size is not None and batch_size != batch:
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in rows.items())
+        raise ValueError(f"batch_size is {batch_size}, but the arrays have {batch} rows: {shapes}")
+    return batch
+
+
+def in_chunks(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     """Call a function of rows on ``CHUNK_ROWS`` of them at a time, unless gradients are recorded.
 
     Args:
-        function: Takes ``rows`` and ``other``.
-        rows: ``(batch, ...)``.
-        other: ``(batch, ...)``.
+        function: Takes as many tensors, and returns ``(batch, ...)``.
+        rows: ``(batch, ...)`` each.
     """
-    if len(rows) <= CHUNK_ROWS or torch.is_grad_enabled():
-        return function(rows, other)
-    parts = range(0, len(rows), CHUNK_ROWS)
+    batch = rows[0].shape[0]
+    if batch <= CHUNK_ROWS or torch.is_grad_enabled():
+        return function(*rows)
     return torch.cat(
-        [
-            function(rows[start : start + CHUNK_ROWS], None if other is None else other[start : start + CHUNK_ROWS])
-            for start in parts
-        ]
+        [function(*part) for part in zip(*(torch.split(values, CHUNK_ROWS) for values in rows), strict=True)]
     )
 
 

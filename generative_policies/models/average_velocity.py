@@ -18,7 +18,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.arrays import parameter_like
 from generative_policies.models.encoders import Encoder
 from generative_policies.models.flow import ConditionalFlowModel
 from generative_policies.models.priors import Prior
@@ -112,14 +111,7 @@ class AverageVelocityModel(ConditionalFlowModel):
         network = type(flow.network)(**(config | {"cond_dim": flow.cond_dim + SPAN_DIM}))
         parts: dict[str, Any] = {name: copy.deepcopy(flow.config[name]) for name in ("prior", "encoder")}
         model = cls(flow.target_dim, flow.cond_dim, horizon=flow.horizon, network=network, **parts)
-        model.to(parameter_like(flow))  # first, or statistics of float64 would be rounded
-        for own, theirs in (
-            (model.target_normalizer, flow.target_normalizer),
-            (model.prior, flow.prior),
-            (model.encoder, flow.encoder),
-        ):
-            if own is not None and theirs is not None:
-                own.load_state_dict(theirs.state_dict())
+        model.adopt_statistics(flow)
         return model
 
     @property
@@ -150,13 +142,17 @@ class AverageVelocityModel(ConditionalFlowModel):
         weight[:num_empty] = 1
         return (weight * error).mean()
 
-    def _velocity(self, features: Tensor | None, num_steps: int, solver: str, like: Tensor) -> IndexedVelocity:
-        """Return the average velocity over each of the equal steps."""
+    def check_solver(self, num_steps: int, solver: str) -> None:
+        """Check the number of steps, see ``ConditionalFlowModel.check_solver``; the solver can only be euler."""
         if solver != "euler":
             raise ValueError(f"solver must be 'euler': a step of the average velocity is exact, got {solver!r}")
-        times = evaluation_times(num_steps)
+        super().check_solver(num_steps, solver)
+
+    def _velocity(self, features: Tensor | None, num_steps: int, solver: str, like: Tensor) -> IndexedVelocity:
+        """Return the average velocity over each of the equal steps."""
+        self.check_solver(num_steps, solver)
         seen = self._with_span(features, like.new_full((len(like),), 1 / num_steps))
-        return velocity_at_times(self.network, times, seen, like)
+        return velocity_at_times(self.network, evaluation_times(num_steps), seen, like)
 
     def _average(self, x: Tensor, t: Tensor, span: Tensor, features: Tensor | None) -> Tensor:
         answer: Tensor = self.network(x, t, self._with_span(features, span))

@@ -15,7 +15,11 @@ from generative_policies.models.flow import ConditionalFlowModel
 from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.priors import Prior
 from generative_policies.models.residual_mlp import ResidualMlp
-from generative_policies.models.solvers import IndexedVelocity
+
+FROM_ITS_TEACHER = (
+    "a distilled flow learns from its teacher's samples, not from data: see training.distill, or train a "
+    "ConditionalFlowModel and distill that"
+)
 
 
 class DistilledFlowModel(ConditionalFlowModel):
@@ -78,6 +82,8 @@ class DistilledFlowModel(ConditionalFlowModel):
     def of(cls, teacher: GenerativeModel, num_steps: int = 1, network: nn.Module | None = None) -> Self:
         """Return an untrained student with the sizes of a teacher, and copies of its prior, encoder and statistics.
 
+        It has the teacher's dtype and lives where the teacher does.
+
         Args:
             teacher: A flow.
             num_steps: The student's Euler steps.
@@ -92,13 +98,7 @@ class DistilledFlowModel(ConditionalFlowModel):
             network=copy.deepcopy(network),  # it is trained
             **config,
         )
-        for own, theirs in (
-            (student.target_normalizer, teacher.target_normalizer),
-            (student.prior, teacher.prior),
-            (student.encoder, teacher.encoder),
-        ):
-            if own is not None and theirs is not None:
-                own.load_state_dict(theirs.state_dict())
+        student.adopt_statistics(teacher)
         return student
 
     def forward(
@@ -114,12 +114,20 @@ class DistilledFlowModel(ConditionalFlowModel):
         Raises:
             TypeError: Always.
         """
-        raise TypeError("a distilled flow learns from its teacher's samples, not from data: see training.distill")
+        raise TypeError(FROM_ITS_TEACHER)
 
-    def _velocity(self, features: Tensor | None, num_steps: int, solver: str, like: Tensor) -> IndexedVelocity:
+    def fit_normalizers(self, target: Tensor, condition: Condition | None = None, source: Tensor | None = None) -> None:
+        """Refuse, before a training changes the statistics that the student has from its teacher.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(FROM_ITS_TEACHER)
+
+    def check_solver(self, num_steps: int, solver: str) -> None:
+        """Check that these are the student's own, see ``ConditionalFlowModel.check_solver``."""
         if num_steps != self.default_num_steps or solver != "euler":
             raise ValueError(
                 f"this flow was distilled to num_steps={self.default_num_steps} with solver='euler' and knows no other "
                 f"way, got num_steps={num_steps} with solver={solver!r}"
             )
-        return super()._velocity(features, num_steps, solver, like)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from generative_policies.models.arrays import parameter_like
 from generative_policies.models.coupling import conditional_optimal_transport
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.generative_model import GenerativeModel
@@ -134,6 +135,25 @@ class ConditionalFlowModel(GenerativeModel):
         self._check_source(inputs.source)
         return self._inputs(inputs.condition) or ()
 
+    def check_solver(self, num_steps: int, solver: str) -> None:
+        """Check that the flow can be sampled so.
+
+        Raises:
+            ValueError: If ``num_steps`` or ``solver`` is not one that it takes.
+        """
+        evaluation_times(num_steps, solver)
+
+    def adopt_statistics(self, flow: GenerativeModel) -> None:
+        """Take over dtype, device and statistics of a flow with the same kinds of prior and encoder."""
+        self.to(parameter_like(flow))  # first, or statistics of float64 would be rounded
+        for own, theirs in (
+            (self.target_normalizer, flow.target_normalizer),
+            (self.prior, flow.prior),
+            (self.encoder, flow.encoder),
+        ):
+            if own is not None and theirs is not None:
+                own.load_state_dict(theirs.state_dict())
+
     def check_sizes(self, target_dim: int, cond_dim: int, horizon: int, source_dim: int | None) -> None:
         """Check that a flow that a larger model was given, a student say, fits there.
 
@@ -187,4 +207,5 @@ class ConditionalFlowModel(GenerativeModel):
 
     def _velocity(self, features: Tensor | None, num_steps: int, solver: str, like: Tensor) -> IndexedVelocity:
         """Return the velocity at each evaluation of a solver, for points like ``like``."""
+        self.check_solver(num_steps, solver)
         return velocity_at_times(self.network, evaluation_times(num_steps, solver), features, like)

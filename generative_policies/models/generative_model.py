@@ -13,13 +13,13 @@ from generative_policies.models.arrays import (
     as_caller,
     as_rows,
     check_rows,
+    common_batch,
     evaluating,
     in_chunks,
     own,
     parameter_like,
     readable_shape,
     rows_are_checked,
-    same_batch,
     standard_normal,
 )
 from generative_policies.models.dimensions import check_dim
@@ -28,6 +28,7 @@ from generative_policies.models.normalizer import Normalizer
 from generative_policies.models.priors import GaussianPrior, Prior
 from generative_policies.models.solvers import SOLVERS
 from generative_policies.models.unet import ConditionalUNet1D
+from generative_policies.models.velocity import check_network
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -100,7 +101,7 @@ class GenerativeModel(nn.Module, ABC):
             target_dim, target_dim, self.network_cond_dim, diffusion_step_embed_dim, down_dims, horizon=horizon
         )
         if network is not None:
-            self._check_network(network)
+            check_network(network, self.sample_shape, self.network_cond_dim)
 
     @property
     def network_cond_dim(self) -> int:
@@ -186,15 +187,16 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             ValueError: If a shape, the number of rows or an entry is wrong, or an input is missing or superfluous.
         """
-        x_0, features = self.start(batch_size, condition, source, generator, noise)
         steps = self.default_num_steps if num_steps is None else num_steps
         way = solver or self.default_solver
+        x_0, features = self.start(batch_size, condition, source, generator, noise)
+        given = [x_0] if features is None else [x_0, features]
 
-        def end(x_0: Tensor, features: Tensor | None) -> Tensor:
+        def end(x_0: Tensor, features: Tensor | None = None) -> Tensor:
             return self.transport(x_0, features, steps, way, generator)
 
         # What is drawn on the way is drawn for all rows at once.
-        x_1 = in_chunks(end, x_0, features) if way in SOLVERS else end(x_0, features)
+        x_1 = in_chunks(end, *given) if way in SOLVERS else end(*given)
         return self.target_normalizer.denormalize(x_1)
 
     def start(
@@ -296,7 +298,7 @@ class GenerativeModel(nn.Module, ABC):
         return self.encoder.check(condition)
 
     def _features(self, inputs: tuple[Tensor, ...] | None) -> Tensor | None:
-        return None if inputs is None or self.encoder is None else self.encoder(*inputs)
+        return None if inputs is None or self.encoder is None else in_chunks(self.encoder, *inputs)
 
     def _source_shape(self, source: Array | None) -> tuple[int, ...]:
         """Check that a source is there exactly where the prior starts at one, and return the shape of one."""
@@ -315,20 +317,6 @@ class GenerativeModel(nn.Module, ABC):
         if source is not None and not rows_are_checked():
             check_rows("source", source, shape, like=parameter_like(self))
 
-    def _check_network(self, network: nn.Module) -> None:
-        """Check that a network takes this model's shapes and answers in the shape of the sample."""
-        like = parameter_like(network)
-        x = like.new_zeros((1, *self.sample_shape))
-        features = like.new_zeros((1, self.network_cond_dim)) if self.network_cond_dim else None
-        expected = f"x {tuple(x.shape)} with {self.network_cond_dim} condition features"
-        try:
-            with evaluating(network):
-                shape = tuple(network(x, like.new_zeros(1), features).shape)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise ValueError(f"network does not take {expected}: {error}") from error
-        if shape != tuple(x.shape):
-            raise ValueError(f"network must answer {expected} in the shape of x, got {shape}")
-
     def _reference(
         self, condition: Condition | None, source: Array | None, noise: Array | None
     ) -> tuple[Array | None, bool]:
@@ -338,17 +326,3 @@ class GenerativeModel(nn.Module, ABC):
         if condition is not None and self.encoder is not None:
             return self.encoder.reference(condition)
         return noise, noise is not None and noise.ndim == len(self.sample_shape)
-
-
-def common_batch(batch_size: int | None, **given: Tensor | None) -> int:
-    """The number of rows of the arrays that are given, else ``batch_size``."""
-    rows = {name: value for name, value in given.items() if value is not None}
-    if not rows:
-        if batch_size is None:
-            raise ValueError("batch_size is needed where no condition, source or noise is given")
-        return check_dim("batch_size", batch_size, minimum=0)
-    batch = same_batch(**rows)
-    if batch_size is not None and batch_size != batch:
-        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in rows.items())
-        raise ValueError(f"batch_size is {batch_size}, but the arrays have {batch} rows: {shapes}")
-    return batch

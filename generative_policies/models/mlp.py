@@ -38,4 +38,4 @@ class Mlp(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(batch, output_dim)``; without gradients many rows are taken some at a time."""
         layers = super().forward
-        return in_chunks(lambda rows, _: layers(rows), x)  # type: ignore[no-untyped-call]  # torch has no types for it
+        return in_chunks(layers, x)

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.arrays import Array, as_caller, check_rows, evaluating, parameter_like, same_batch
+from generative_policies.models.arrays import (
+    Array,
+    as_caller,
+    check_rows,
+    evaluating,
+    in_chunks,
+    parameter_like,
+    same_batch,
+)
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
 from generative_policies.models.mlp import Mlp
@@ -97,5 +105,5 @@ class MlpRegressor(nn.Module):
         return inputs
 
     def _normalized(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        flat: Tensor = self.network(self.encoder(*inputs))
+        flat: Tensor = self.network(in_chunks(self.encoder, *inputs))
         return flat.reshape(len(flat), *self.target_shape)

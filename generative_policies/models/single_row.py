@@ -11,26 +11,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from generative_policies.models.velocity import is_hooked
+
 Evaluate = Callable[[Tensor, Sequence[tuple[Tensor, Tensor]]], Tensor]
 
 
-def single_row_velocity(unet: nn.Module) -> Evaluate | None:
+def single_row_velocity(unet: nn.Module, block_class: type[nn.Module]) -> Evaluate | None:
     """Return the way from the point ``(1, dim)`` to the velocity in its shape.
 
     It takes the point, and each block's FiLM scale and shift, ``(dim_out,)`` each.
 
     Args:
         unet: A ``ConditionalUNet1D`` with dense layers.
+        block_class: The class of its blocks.
 
     Returns:
-        The function; ``None`` where a layer is no plain one, or has hooks.
+        The function; ``None`` where a block or a layer is no plain one, or has hooks.
     """
     parts: dict[str, Any] = unet._modules
-    hooked = any(_is_hooked(module) for module in unet.modules())
+    hooked = any(is_hooked(module) for module in unet.modules())
     if hooked or not _has(parts, {"input": nn.Linear, "output": nn.Linear, "output_norm": nn.LayerNorm}):
         return None
     layers = {"norm_in": nn.LayerNorm, "layer_in": nn.Linear, "norm_out": nn.LayerNorm, "layer_out": nn.Linear}
     for block in (*parts["down"], parts["middle"], *parts["up"]):
+        if type(block) is not block_class:
+            return None
         identity = type(block._modules["skip"]) is nn.Identity
         if not _has(block._modules, layers if identity else {**layers, "skip": nn.Linear}):
             return None
@@ -89,10 +94,4 @@ def _has(parts: dict[str, Any], layers: dict[str, type[nn.Module]]) -> bool:
     return all(
         type(parts[name]) is kind and (kind is not nn.Linear or parts[name].bias is not None)
         for name, kind in layers.items()
-    )
-
-
-def _is_hooked(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from generative_policies.models.dimensions import check_dim, check_net_arch
 from generative_policies.models.single_row import single_row_velocity
 from generative_policies.models.solvers import IndexedVelocity
-from generative_policies.models.velocity import TimeEmbedding, as_function, check_network_inputs
+from generative_policies.models.velocity import TimeEmbedding, as_function, check_network_inputs, is_hooked
 
 silu = nn.functional.silu
 
@@ -85,6 +85,11 @@ class ResidualBlock(nn.Module):
             return (x if skip is None else skip(x)) + layer_out(silu(h))
 
         return block
+
+
+def _as_block(block: nn.Module) -> Block:
+    """A block as a function; one of another class, or that somebody has hooked, is called itself."""
+    return block.as_function() if type(block) is ResidualBlock and not is_hooked(block) else block
 
 
 class ConditionalUNet1D(nn.Module):
@@ -165,8 +170,7 @@ class ConditionalUNet1D(nn.Module):
         film = self.film_time(silu(self.time_embedding(t)))
         if self.film_condition is not None:
             film = film + self.film_condition(condition)
-        film = self._around_one(film)
-        return self._as_function()(x, self._modulations(film[0] if len(film) == 1 else film))
+        return self._as_function()(x, self._modulations(self._around_one(film)))
 
     def at_times(self, times: Tensor, condition: Tensor | None) -> IndexedVelocity:
         """Return the velocity at each of the times ``(num_evaluations,)``, see ``VelocityNetwork``."""
@@ -176,7 +180,7 @@ class ConditionalUNet1D(nn.Module):
             function = self._as_function()
             return lambda x, number: function(x, self._modulations(film[number] + shared))
         is_single = shared is not None and len(self.point_shape) == 1 and not torch.is_grad_enabled()
-        function = (single_row_velocity(self) if is_single else None) or self._as_function()
+        function = (single_row_velocity(self, ResidualBlock) if is_single else None) or self._as_function()
         columns = self._modulations(film if shared is None else film + shared)
         rows = list(zip(*(zip(scale.unbind(), shift.unbind(), strict=True) for scale, shift in columns), strict=True))
         return lambda x, number: function(x, rows[number])
@@ -194,8 +198,7 @@ class ConditionalUNet1D(nn.Module):
     def _as_function(self) -> Callable[[Tensor, Sequence[Modulation]], Tensor]:
         """Return the way from the point to the velocity with the parameters looked up."""
         temporal = len(self.point_shape) == 2
-        blocks: Sequence[ResidualBlock] = [*self.down, self.middle, *self.up]
-        functions, last = [block.as_function() for block in blocks], len(self.down)
+        functions, last = [_as_block(block) for block in (*self.down, self.middle, *self.up)], len(self.down)
         down, middle, up = functions[:last], functions[last], functions[last + 1 :]
         enter, leave, output_norm = (as_function(layer) for layer in (self.input, self.output, self.output_norm))
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.arrays import readable_shape
+from generative_policies.models.arrays import evaluating, parameter_like, readable_shape
 from generative_policies.models.solvers import IndexedVelocity
 
 
@@ -63,6 +63,30 @@ def check_network_inputs(
         raise ValueError(f"condition must have shape ({len(x)}, {cond_dim}), got {got}")
 
 
+def check_network(network: nn.Module, sample_shape: tuple[int, ...], cond_dim: int) -> None:
+    """Check that a network takes a model's shapes and answers in the shape of the point, by asking it once.
+
+    Args:
+        network: Any module.
+        sample_shape: The shape of one point.
+        cond_dim: Width of the condition features, 0 for none.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    like = parameter_like(network)
+    x = like.new_zeros((1, *sample_shape))
+    features = like.new_zeros((1, cond_dim)) if cond_dim else None
+    expected = f"x {tuple(x.shape)} with {cond_dim} condition features"
+    try:
+        with evaluating(network):
+            shape = tuple(network(x, like.new_zeros(1), features).shape)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ValueError(f"network does not take {expected}: {error}") from error
+    if shape != tuple(x.shape):
+        raise ValueError(f"network must answer {expected} in the shape of x, got {shape}")
+
+
 def velocity_at_times(
     network: nn.Module, times: tuple[float, ...], condition: Tensor | None, like: Tensor
 ) -> IndexedVelocity:
@@ -72,10 +96,16 @@ def velocity_at_times(
         network: A network that follows ``VelocityNetwork``.
         times: The time of each evaluation, in [0, 1].
         condition: ``(batch, cond_dim)`` features, or ``None``.
-        like: A tensor whose device and dtype the times take.
+        like: ``(batch, ...)``, a point, whose device and dtype the times take.
+
+    Raises:
+        ValueError: If the condition has another shape, or is missing or superfluous.
     """
-    at_times: Callable[[Tensor, Tensor | None], IndexedVelocity] | None = getattr(network, "at_times", None)
-    if at_times is not None and len(times) > 1:
+    # Autocast chooses dtypes by operation, so that layers that were looked up do not fit each other.
+    if len(times) > 1 and _has_own_times(network) and not torch.is_autocast_enabled(like.device.type):
+        inputs: Any = network  # with the attributes of the networks of this library
+        check_network_inputs(like, like.new_zeros(len(like)), condition, inputs.point_shape, inputs.cond_dim)
+        at_times: Callable[[Tensor, Tensor | None], IndexedVelocity] = inputs.at_times
         return at_times(like.new_tensor(times), condition)
     return lambda x, number: network(x, x.new_full((len(x),), times[number]), condition)
 
@@ -85,7 +115,7 @@ def as_function(layer: nn.Module) -> Callable[[Tensor], Tensor]:
 
     What is no plain layer, or somebody has hooked, is returned as it is.
     """
-    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+    if is_hooked(layer):
         return layer
     parameters: dict[str, Any] = layer._parameters
     if type(layer) is nn.Linear:
@@ -95,6 +125,23 @@ def as_function(layer: nn.Module) -> Callable[[Tensor], Tensor]:
         scale, shift, shape, eps = parameters["weight"], parameters["bias"], layer.normalized_shape, layer.eps
         return lambda x: torch.layer_norm(x, shape, scale, shift, eps)
     return layer
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Return whether somebody waits for the module itself to be called."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def _has_own_times(network: nn.Module) -> bool:
+    """Whether a network's ``at_times`` stands for its ``forward``: a subclass may have a ``forward`` of its own."""
+    for cls in type(network).__mro__:
+        if "at_times" in vars(cls):
+            return not is_hooked(network)
+        if "forward" in vars(cls):
+            return False
+    return False
 
 
 class TimeEmbedding(nn.Module):

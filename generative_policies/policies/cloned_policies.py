@@ -19,7 +19,6 @@ from generative_policies.models import (
     ResidualMlp,
 )
 from generative_policies.models.dimensions import check_dim
-from generative_policies.models.solvers import SOLVERS
 from generative_policies.policies.chunk_policy import ChunkPolicy
 from generative_policies.policies.episodic_policy import Rows
 
@@ -132,8 +131,8 @@ class FlowPolicy(ClonedPolicy):
         solver: euler, midpoint, heun or rk4.
         image_features: Features that an image is encoded to.
         network: Another velocity network, see ``VelocityNetwork``; ``encoder_for(...)`` tells its ``cond_dim``.
-        flow: Another flow of the same inputs, such as a student; ``net_arch`` and ``network`` are then its own, and
-            ``num_steps`` by default.
+        flow: Another flow of the same inputs, such as a student, which is copied; ``net_arch`` and ``network`` are then
+            its own, and ``num_steps`` by default.
         squash_output: Whether the model works in the scaled action range [-1, 1].
         block: The model sees batches padded to a multiple of this many rows; 1 is fastest.
 
@@ -183,8 +182,6 @@ class FlowPolicy(ClonedPolicy):
             squash_output=squash_output,
             block=block,
         )
-        if solver not in SOLVERS:
-            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
         if network is not None and flow is not None:
             raise ValueError("network is the given flow's own: leave it away")
         default_num_steps = 10 if flow is None else flow.default_num_steps
@@ -201,7 +198,13 @@ class FlowPolicy(ClonedPolicy):
             or ResidualMlp(self.action_dim, encoder.output_dim, self.net_arch, horizon=horizon),
             encoder=encoder,
         )
+        self.model.check_solver(self.num_steps, solver)
         self.model.check_sizes(self.action_dim, encoder.output_dim, horizon, None)
+        if not isinstance(self.model.encoder, DictObservationEncoder):
+            raise ValueError(
+                f"the given flow needs the policy's own encoder, a DictObservationEncoder as encoder_for returns it, "
+                f"got {type(self.model.encoder).__name__}"
+            )
 
     @property
     def config(self) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class FlowPlanner(nn.Module):
         if flow is None:
             network = ResidualMlp(self.next_obs_dim, obs_dim, net_arch, horizon=horizon)
             flow = ConditionalFlowModel(self.next_obs_dim, obs_dim, horizon=horizon, network=network)
+        flow.check_solver(self.num_steps, flow.default_solver)
         flow.check_sizes(self.next_obs_dim, obs_dim, horizon, None)
         self.flow = flow
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from generative_policies.data import EpisodicDataset
 from generative_policies.models import ConditionalFlowModel, DistilledFlowModel
-from generative_policies.models.arrays import evaluating, parameter_like
+from generative_policies.models.arrays import evaluating
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition
 from generative_policies.training.initialization import initial_weights
@@ -36,7 +36,8 @@ class DistillationSettings(FitSettings):
     Attributes:
         num_samples: Samples of the teacher that the student learns from, spread evenly over the conditions.
         teacher_num_steps: Solver steps of the teacher; its own number by default.
-        validation_fraction: Share of the samples held out.
+        validation_fraction: Share of the samples held out. Their noise is new to the student; their conditions are not,
+            where there are more samples than conditions.
 
     Raises:
         ValueError: If a setting is outside its range; the message names it.
@@ -69,8 +70,8 @@ def distill(
     """Return a student of a flow model: the same model in one or a few steps, at a fraction of the time.
 
     A flow's student is a ``DistilledFlowModel``; a translator's, an inverse dynamics', a planner's or a policy's is one
-    of the same class around it. Prior, encoder and statistics are the teacher's. It is saved, wrapped and put into
-    Stable-Baselines3 as the teacher is.
+    of the same class around it. Prior and statistics are the teacher's; of its encoder the student has a copy, which
+    learns with it. It is saved, wrapped and put into Stable-Baselines3 as the teacher is.
 
     Args:
         model: The teacher, which is left as it is.
@@ -102,7 +103,6 @@ def distill(
     teacher, rebuild = teacher_of(model, conditions)
     with initial_weights(generator):
         student = DistilledFlowModel.of(teacher.flow, num_steps, network)
-    student.to(parameter_like(teacher.flow))
 
     def loss(x_0: Tensor, features: Tensor | None, x_1: Tensor, generator: torch.Generator) -> Tensor:
         end = student.transport(x_0, features, num_steps, student.default_solver, None)
@@ -145,7 +145,7 @@ def reflow(
     teacher, rebuild = teacher_of(model, conditions)
     if type(teacher.flow) is not ConditionalFlowModel:
         raise TypeError(f"reflow goes on from a ConditionalFlowModel, got {type(teacher.flow).__name__}")
-    student = copy.deepcopy(teacher.flow)
+    student = copy.deepcopy(teacher.flow).requires_grad_()  # a teacher may be frozen
     student.coupling = student.config["coupling"] = "independent"  # the pairs are the teacher's
 
     def loss(x_0: Tensor, features: Tensor | None, x_1: Tensor, generator: torch.Generator) -> Tensor:

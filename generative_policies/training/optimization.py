@@ -80,7 +80,7 @@ def optimize(
         optimizer.param_groups[0]["lr"] = settings.learning_rate * settings.learning_rate_factor(update)
         loss = batch_loss()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
         ema.update(model)

@@ -86,6 +86,10 @@ def teacher_of(
     """
     like = parameter_like(model)
     rebuild: Any  # takes the student
+    if isinstance(conditions, EpisodicDataset):
+        arrays = conditions.arrays()
+        is_flow = isinstance(model, ConditionalFlowModel)
+        conditions = {name: arrays[name] for name in arrays if not is_flow or name in ("condition", "source")}
     if isinstance(model, ConditionalFlowModel):
         named = isinstance(conditions, Mapping) and set(conditions) <= {"condition", "source"}
         inputs: Any = conditions if named else {"condition": conditions}
@@ -103,11 +107,10 @@ def teacher_of(
         if not isinstance(flow, ConditionalFlowModel) or not hasattr(model, "flow_inputs"):
             raise TypeError(f"expected a flow, or a model with a flow inside, got {type(model).__name__}")
         names = list(inspect.signature(holder.flow_inputs).parameters)
-        arrays = conditions.arrays() if isinstance(conditions, EpisodicDataset) else conditions
-        if not isinstance(arrays, Mapping) or not set(names) <= set(arrays):
-            got = sorted(arrays) if isinstance(arrays, Mapping) else type(arrays).__name__
+        if not isinstance(conditions, Mapping) or not set(names) <= set(conditions):
+            got = sorted(conditions) if isinstance(conditions, Mapping) else type(conditions).__name__
             raise ValueError(f"conditions of a {type(model).__name__} must hold {', '.join(names)}; got {got}")
-        seen = holder.flow_inputs(**{name: _tensors(arrays[name], like) for name in names})
+        seen = holder.flow_inputs(**{name: _tensors(conditions[name], like) for name in names})
         rebuild = holder.with_flow
     solver = getattr(model, "solver", flow.default_solver)
     steps = getattr(model, "num_steps", flow.default_num_steps)
@@ -132,6 +135,8 @@ def ask(
     """
     flow, like = teacher.flow, parameter_like(teacher.flow)
     everything = [*teacher.condition, *([] if teacher.source is None else [teacher.source])]
+    if any(len(value) == 0 for value in everything):
+        raise ValueError("a student learns on conditions: pass at least one row, got none")
     num_rows = same_batch(**{str(k): value for k, value in enumerate(everything)}) if everything else count
     rows = torch.cat([torch.randperm(num_rows, generator=generator) for _ in range(-(-count // num_rows))])[:count]
     rows = rows.to(like.device)

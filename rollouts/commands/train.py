@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -96,8 +96,23 @@ class TrainSettings:
         positive = ("updates", "hidden_width", "episodes_per_round", "num_steps", "num_samples")
         if min(getattr(self, name) for name in positive) < 1 or self.rounds < 0:
             raise ValueError(f"{', '.join(positive)} must be positive, rounds not negative")
-        if self.average_velocity and (self.teacher is not None or "flow" not in self.model):
+        if self.average_velocity and self.teacher is not None:
+            raise ValueError("average_velocity is for flows that learn from data: leave teacher away")
+        if self.average_velocity and "flow" not in self.model:
             raise ValueError(f"average_velocity is for flows that learn from data, got model {self.model!r}")
+        of_students = ("method", "num_steps", "num_samples")
+        of_data = ("model", "hidden_width", "env", "shift", "policy", "vecnormalize", "inverse_dynamics")
+        without_effect = [
+            field.name
+            for field in fields(self)
+            if field.name in (of_students if self.teacher is None else of_data)
+            and getattr(self, field.name) != field.default
+        ]
+        if self.method == "reflow" and self.num_steps != 1:
+            without_effect.append("num_steps")
+        if without_effect:
+            kind = "a training without a teacher" if self.teacher is None else f"a student by {self.method}"
+            raise ValueError(f"{', '.join(without_effect)} would change nothing in {kind}: leave them away")
         if self.teacher is not None and self.rounds:
             raise ValueError("a student learns from data alone: leave rounds away")
         if not 0 <= self.seed <= 8 or self.rounds * self.episodes_per_round > 500:

@@ -51,6 +51,7 @@ def test_the_committed_result_is_complete() -> None:
             assert not same_settings(file, Unit(task, seed, QUICK))
             rows += json.loads(file.read_text())["rows"]
     assert summary["verdicts"] == verdicts(rows)
+    assert len(summary["verdicts"]) == 3 and all(verdict["reached"] for verdict in summary["verdicts"].values())
     assert (RESULTS / "few_step_quality.md").read_text() == markdown(rows, "python -m benchmarks.few_step_quality")
 
 

@@ -166,6 +166,8 @@ def test_committed_results_are_of_the_whole_run() -> None:
     assert set(report["checkpoints"]) == {"teacher", "student", "unet_student"}
     assert report["versions"]["torch"] and report["machine"]["load_average"]["before"] >= 0
     check(report)
+    # Ratios to the plain loop are missed where it is fast; what must not get lost are the times and the student.
+    assert all(goal["kept"] for goal in report["goals"] if "[ms]" in goal["claim"] or "one step of" in goal["claim"])
     single = [entry for entry in report["latency"] if entry["batch"] == 1 and entry["threads"] == 1]
     assert len(single) == 3 * 5 + 4 and min(entry["calls"] for entry in single) >= 1_000
     assert max(entry["calls"] for entry in single) >= 10_000

@@ -12,6 +12,7 @@ from generative_policies.models import (
     SOLVERS,
     ConditionalFlowModel,
     ConditionalUNet1D,
+    DictObservationEncoder,
     DiffusionTransformer,
     LatentBridgeModel,
     MlpRegressor,
@@ -206,6 +207,98 @@ def test_layers_that_were_hooked_or_replaced_are_called() -> None:
     network.down[0].layer_out = layer
     assert not torch.allclose(model.predict(condition=condition, noise=noise, num_steps=4), before)
     assert_as_plain(model, 1)
+
+
+def doubled(cls: Any) -> Any:
+    """A subclass with a forward of its own."""
+
+    class Doubled(cls):  # type: ignore[misc]  # any class
+        def forward(self, *inputs: Any) -> Any:
+            return 2 * super().forward(*inputs)
+
+    return Doubled
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("cond_dim", [0, 4])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda cond_dim: doubled(ConditionalUNet1D)(3, 3, cond_dim, 16, (16, 32)),
+        lambda cond_dim: doubled(ResidualMlp)(3, cond_dim, (32, 32), 16),
+    ],
+    ids=["unet", "residual mlp"],
+)
+def test_a_network_with_a_forward_of_its_own_is_asked_by_it(build: Any, cond_dim: int, batch: int) -> None:
+    model = ConditionalFlowModel(3, cond_dim, network=build(cond_dim))
+    change(model)
+    assert_as_plain(model.eval(), batch)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("part", ["network", "middle", "down.0", "down.0.layer_in", "output"])
+def test_hooks_are_called_at_every_step(part: str, batch: int) -> None:
+    model = flow("unet", 4)
+    network: nn.Module = model.network
+    calls: list[int] = []
+    module = network if part == "network" else network.get_submodule(part)
+    module.register_forward_hook(lambda *arguments: calls.append(1))
+    condition, noise = inputs(model, batch)
+    model.predict(condition=condition, noise=noise, num_steps=5)
+    assert len(calls) == 5
+    assert_as_plain(model, batch)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_block_or_an_input_of_another_class_is_called(batch: int) -> None:
+    model = flow("unet", 4)
+    network: Any = model.network
+    block = doubled(type(network.middle))(32, 32, False)
+    block.load_state_dict(network.middle.state_dict())
+    condition, noise = inputs(model, batch)
+    before = model.predict(condition=condition, noise=noise, num_steps=4)
+    network.middle = block
+    assert not torch.allclose(model.predict(condition=condition, noise=noise, num_steps=4), before)
+    assert_as_plain(model, batch)
+    model = flow("residual mlp", 4)
+    network = model.network
+    layer = doubled(nn.Linear)(network.input.in_features, network.input.out_features)
+    layer.load_state_dict(network.input.state_dict())
+    network.input = layer
+    assert_as_plain(model, batch)
+
+
+@pytest.mark.parametrize("network", ["unet", "residual mlp"])
+def test_features_of_another_number_of_rows_are_refused(network: str) -> None:
+    model = flow(network, 4)
+    for num_steps in (1, 5):
+        with torch.no_grad(), pytest.raises(ValueError, match=r"condition must have shape \(5, 4\)"):
+            model.transport(torch.randn(5, 3), torch.randn(1, 4), num_steps, "euler", None)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("network", ["unet", "residual mlp"])
+@pytest.mark.parametrize("cond_dim", [0, 4])
+def test_autocast(network: str, cond_dim: int, batch: int) -> None:
+    model = flow(network, cond_dim)
+    condition, noise = inputs(model, batch)
+    exact = model.predict(condition=condition, noise=noise, num_steps=5)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model.predict(condition=condition, noise=noise, num_steps=5)
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.1, atol=0.3)  # bfloat16 has eight bits
+
+
+def test_images_are_encoded_some_at_a_time() -> None:
+    encoder = DictObservationEncoder({"camera": (3, 36, 36)}, 4)
+    model = ConditionalFlowModel(
+        2, encoder.output_dim, network=ResidualMlp(2, encoder.output_dim, (8,)), encoder=encoder
+    )
+    seen: list[int] = []
+    convolution = next(module for module in encoder.modules() if isinstance(module, nn.Conv2d))
+    convolution.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    images = torch.zeros(CHUNK_ROWS + 7, 3, 36, 36, dtype=torch.uint8)
+    assert model.predict(condition={"camera": images}, num_steps=2).shape == (CHUNK_ROWS + 7, 2)
+    assert seen == [CHUNK_ROWS, 7]
 
 
 @pytest.mark.parametrize("name", ["layer_in", "layer_out", "skip"])

@@ -18,7 +18,7 @@ from generative_policies.action_translation import (
     MlpActionTranslator,
 )
 from generative_policies.checkpoints import load, save
-from generative_policies.data import ActionPairDataset
+from generative_policies.data import ActionPairDataset, EpisodicDataset
 from generative_policies.inverse_dynamics import FlowInverseDynamics
 from generative_policies.models import (
     ConditionalFlowModel,
@@ -28,7 +28,7 @@ from generative_policies.models import (
     ResidualMlp,
     SourcePrior,
 )
-from generative_policies.policies import FlowPlanner, FlowPolicy, load_policy, save_policy
+from generative_policies.policies import BehaviorCloning, FlowPlanner, FlowPolicy, load_policy, save_policy
 from generative_policies.training import DistillationSettings, distill, reflow
 
 SHORT = DistillationSettings(num_updates=30, batch_size=32, num_samples=200, num_validations=3)
@@ -311,6 +311,12 @@ def test_what_cannot_be_distilled_is_refused() -> None:
     student = distill(ConditionalFlowModel(2), settings=SHORT, generator=generator())
     with pytest.raises(TypeError, match="learns from its teacher's samples"):
         student(torch.zeros(5, 2))
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    with pytest.raises(TypeError, match="learns from its teacher's samples"):
+        student.fit_normalizers(1 + torch.randn(5, 2))
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    with pytest.raises(ValueError, match="at least one row"):
+        distill(ConditionalFlowModel(2, 3), torch.zeros(0, 3), settings=SHORT, generator=generator())
     with pytest.raises(TypeError, match="got DistilledFlowModel"):
         reflow(student, settings=SHORT, generator=generator())
 
@@ -320,6 +326,39 @@ def test_settings_are_checked(name: str) -> None:
     wrong: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=name):
         DistillationSettings(**wrong)
+
+
+def test_a_student_is_refused_steps_and_solvers_when_it_is_put_in() -> None:
+    env = gymnasium.make("Pendulum-v1")
+    spaces = env.observation_space, env.action_space
+    student = DistilledFlowModel.of(FlowPolicy(*spaces, (8,)).model)
+    assert FlowPolicy(*spaces, flow=student).num_steps == 1
+    for wrong in ({"num_steps": 5}, {"solver": "heun"}):
+        with pytest.raises(ValueError, match="distilled to num_steps=1"):
+            FlowPolicy(*spaces, flow=student, **wrong)  # type: ignore[arg-type]  # any of them
+    with pytest.raises(ValueError, match="DictObservationEncoder"):
+        FlowPolicy(*spaces, flow=ConditionalFlowModel(1, 3))
+    flow = DistilledFlowModel(2, 3, 1, prior=SourcePrior(2))
+    with pytest.raises(ValueError, match="distilled to num_steps=1"):
+        FlowActionPriorTranslator(2, 3, num_steps=7, flow=flow)
+    with pytest.raises(TypeError, match="learns from its teacher's samples"):
+        BehaviorCloning("FlowPolicy", env, [(np.zeros((9, 3)), np.zeros((8, 1)))] * 2, policy_kwargs={"flow": student})
+
+
+def test_frozen_teachers_teach() -> None:
+    teacher = teacher_with().requires_grad_(False)
+    straight = reflow(teacher, torch.randn(20, 3), SHORT, generator=generator())
+    assert all(parameter.requires_grad for parameter in straight.network.parameters())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_a_dataset_serves_a_flow() -> None:
+    class Rows(EpisodicDataset):
+        def arrays(self) -> dict[str, Any]:
+            return {"target": np.zeros((9, 2)), "condition": np.ones((9, 3))}
+
+    student = distill(teacher_with(), Rows(np.arange(9)), settings=SHORT, generator=generator())
+    assert student.predict(condition=np.ones(3)).shape == (2,)
 
 
 def test_a_given_flow_must_fit() -> None:

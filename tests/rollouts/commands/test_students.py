@@ -20,6 +20,7 @@ from generative_policies.rollouts.commands.evaluate import EvaluateSettings, eva
 from generative_policies.rollouts.commands.export import ExportSettings, export
 from generative_policies.rollouts.commands.pair import PairSettings, pair
 from generative_policies.rollouts.commands.train import TrainSettings, train
+from generative_policies.rollouts.provenance import digest
 from generative_policies.training import distill
 
 ENV = "InvertedDoublePendulum-v5"
@@ -50,7 +51,7 @@ def test_a_translators_student_takes_its_place(tmp_path: Path, recorded: Path) -
     file = export(ExportSettings(folder, tmp_path / "student.onnx"))
     evaluate(replace(settings, translator=file, output=tmp_path / "exported"))
     np.testing.assert_allclose(json.loads((tmp_path / "exported").read_text())["returns"], first, rtol=1e-3)
-    assert (tmp_path / "student.json").read_text().count('"teacher"') >= 1
+    assert json.loads((tmp_path / "student.json").read_text())["inputs"]["teacher"] == digest(teacher)
     straight: Any = load(student_of(teacher, pairs, tmp_path / "straight", method="reflow"))
     assert straight.num_steps == 4  # the teacher's
 
@@ -114,7 +115,24 @@ def test_what_is_no_teacher_is_refused(tmp_path: Path, recorded: Path) -> None:
     pairs = pair(PairSettings(recorded, exact=True, source_env=ENV, output=tmp_path / "pairs"))
     with pytest.raises(TypeError, match="got MlpActionTranslator"):
         student_of(tmp_path / "mlp", pairs, tmp_path / "student")
+    env = make_env(ENV)
+    save_policy(FlowPolicy(env.observation_space, env.action_space, (16,)), tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(CheckpointError, match=r"broken.*model.safetensors"):
+        student_of(tmp_path / "broken", recorded, tmp_path / "student")
+    for settings in (
+        {"num_steps": 4},
+        {"method": "reflow"},
+        {"num_samples": 5},
+        {"teacher": tmp_path, "method": "reflow", "num_steps": 4},
+        {"teacher": tmp_path, "env": ENV},
+        {"teacher": tmp_path, "hidden_width": 8},
+    ):
+        with pytest.raises(ValueError, match="would change nothing in"):
+            TrainSettings((recorded,), **settings)  # type: ignore[arg-type]  # any of them
+    with pytest.raises(ValueError, match="leave teacher away"):
+        TrainSettings((recorded,), teacher=tmp_path, average_velocity=True)
     with pytest.raises(ValueError, match="rounds away"):
-        TrainSettings((recorded,), teacher=tmp_path, rounds=2, env=ENV, policy=ENV, inverse_dynamics=tmp_path)
+        TrainSettings((recorded,), teacher=tmp_path, rounds=2)
     with pytest.raises(ValueError, match="must be positive"):
         TrainSettings((recorded,), teacher=tmp_path, num_steps=0)
