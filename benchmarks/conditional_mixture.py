@@ -130,6 +130,7 @@ class QualityTest:
         conditions: Single conditions, of which many samples each are drawn.
         repeats: Samples of each of them.
         seed: Seed of everything.
+        chance_draws: Pairs of fresh draws of the data, whose 99 % quantile says what chance gives.
     """
 
     n: int = 2_000
@@ -137,6 +138,7 @@ class QualityTest:
     conditions: int = 64
     repeats: int = 250
     seed: int = 1_000
+    chance_draws: int = 1_000
 
     def measure(self, sampler: Sampler) -> Quality:
         """Return the quality of a sampler."""
@@ -164,7 +166,9 @@ class QualityTest:
     def chance(self) -> Chance:
         """Return what the distances are between fresh draws of the data, of which a perfect sampler's is one."""
         bands = [
-            real_versus_real(statistic, ConditionalMixture().draw, self.n, np.random.default_rng(self.seed + 1))
+            real_versus_real(
+                statistic, ConditionalMixture().draw, self.n, np.random.default_rng(self.seed + 1), self.chance_draws
+            )
             for statistic in (energy_distance, sliced_wasserstein)
         ]
         return Chance(*bands)

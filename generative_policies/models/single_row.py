@@ -1,8 +1,8 @@
 """The dense U-Net for one row without gradients: as few operations as there can be, each on a few hundred numbers.
 
 At this size an operation takes longer to start than to compute. So parameters are looked up once for all evaluations,
-FiLM is the affine map of the norm that it follows, biases and sums go into the products, and nothing is allocated that
-an operation can write over.
+FiLM is the affine map of the norm that it follows, and a product adds to a vector that is there already. All these
+vectors lie in one, which an evaluation begins by filling with its FiLM and with the biases.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,87 +11,116 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from generative_policies.models.solvers import IndexedVelocity
 from generative_policies.models.velocity import is_hooked
 
-Evaluate = Callable[[Tensor, Sequence[tuple[Tensor, Tensor]]], Tensor]
+layer_norm = torch.layer_norm
+silu_ = torch._C._nn.silu_  # what nn.functional.silu calls, which takes a third longer
+
+Modules = dict[str, Any]
 
 
-def single_row_velocity(unet: nn.Module, block_class: type[nn.Module]) -> Evaluate | None:
-    """Return the way from the point ``(1, dim)`` to the velocity in its shape.
-
-    It takes the point, and each block's FiLM scale and shift, ``(dim_out,)`` each.
+def single_row_velocity(unet: nn.Module, block_class: type[nn.Module], film: Tensor) -> IndexedVelocity | None:
+    """Return the way from the point ``(1, dim)`` and the number of the evaluation to the velocity in its shape.
 
     Args:
         unet: A ``ConditionalUNet1D`` with dense layers.
         block_class: The class of its blocks.
+        film: ``(num_evaluations, F)``, what FiLM adds to one and zero: scales of all blocks, then their shifts.
 
     Returns:
-        The function; ``None`` where a block or a layer is no plain one, or has hooks.
+        The function, for one thread at a time; ``None`` where a block or a layer is no plain one, or has hooks.
     """
-    parts: dict[str, Any] = unet._modules
-    hooked = any(is_hooked(module) for module in unet.modules())
-    if hooked or not _has(parts, {"input": nn.Linear, "output": nn.Linear, "output_norm": nn.LayerNorm}):
+    parts: Modules = unet._modules
+    down, up = (list(parts[name]._modules.values()) for name in ("down", "up"))
+    blocks = _plain_blocks([*down, parts["middle"], *reversed(up)], block_class)
+    if blocks is None or not _is_plain(parts, {"input": nn.Linear, "output": nn.Linear, "output_norm": nn.LayerNorm}):
         return None
-    layers = {"norm_in": nn.LayerNorm, "layer_in": nn.Linear, "norm_out": nn.LayerNorm, "layer_out": nn.Linear}
-    for block in (*parts["down"], parts["middle"], *parts["up"]):
-        if type(block) is not block_class:
-            return None
-        identity = type(block._modules["skip"]) is nn.Identity
-        if not _has(block._modules, layers if identity else {**layers, "skip": nn.Linear}):
-            return None
-    count = len(parts["down"])
-    blocks = [_block(block._modules) for block in (*parts["down"], parts["middle"], *parts["up"])]
-    down, middle, up = blocks[:count], blocks[count], blocks[count + 1 :]
-    (input_bias, input_weight), (output_bias, output_weight) = (_linear(parts[name]) for name in ("input", "output"))
-    norm, shape, scale, shift, eps = _norm(parts["output_norm"])
-    addmv, cat, silu = torch.addmv, torch.cat, nn.functional.silu
+    depth, count = len(down), len(blocks)
+    (bias_in, weight_in), (bias_out, weight_out) = _linear(parts["input"]), _linear(parts["output"])
+    hidden_biases = [_linear(block["layer_in"])[0] for block in blocks]
+    end_biases = [_end_bias(block) for block in blocks]
+    # A block on the way up reads the end of the block before it and that of its level's way down: neighbours.
+    pairs = [bias for level in range(depth) for bias in (end_biases[-2 - level], end_biases[level])]
+    vectors = (bias_in, *hidden_biases, *pairs, end_biases[-1])
+    rows = torch.cat((film, torch.cat(vectors).expand(film.shape[0], -1)), dim=1)
+    rows[:, : film.shape[1] // 2] += 1  # the scales
+    by_number = rows.unbind()
+    work = torch.empty_like(by_number[0])
+    order = [*range(depth + 1), *range(count - 1, depth, -1)]  # FiLM has the way up from top to bottom
+    film_dims = [hidden_biases[i].shape[0] for i in order]  # as wide as what it scales
+    views = torch.split(work, [*film_dims, *film_dims, *(vector.shape[0] for vector in vectors)])
+    scales, shifts = [views[i] for i in order], [views[count + i] for i in order]
+    entry, hidden = views[2 * count], views[2 * count + 1 : 3 * count + 1]
+    lower, across, end = views[3 * count + 1 : -1 : 2], views[3 * count + 2 : -1 : 2], views[-1]
+    both = [work.narrow(0, x.storage_offset(), 2 * x.shape[0]) for x in lower]
+    inputs, outputs = (entry, *across, *reversed(both)), (*across, *reversed(lower), end)
+    steps = [_block(*given) for given in zip(blocks, inputs, scales, shifts, hidden, outputs, strict=True)]
+    norm, fill, enter, leave = _norm(parts["output_norm"]), work.copy_, entry.unsqueeze(0).addmm_, torch.addmm
+    weight_in, weight_out, last = weight_in.t(), weight_out.t(), end.unsqueeze(0)
 
-    def velocity(x: Tensor, modulations: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        h = addmv(input_bias, input_weight, x[0])  # vectors from here on: products with a matrix take longer
-        skips = []
-        for level, block in enumerate(down):
-            h = block(h, *modulations[level])
-            skips.append(h)
-        h = middle(h, *modulations[count])
-        for level in range(count - 1, -1, -1):
-            h = up[level](cat((h, skips[level])), *modulations[count + 1 + level])
-        h = silu(norm(h, shape, scale, shift, eps), inplace=True)
-        return addmv(output_bias, output_weight, h).unsqueeze(0)
+    def velocity(x: Tensor, number: int) -> Tensor:
+        fill(by_number[number])
+        enter(x, weight_in)
+        for step in steps:
+            step()
+        # In memory of its own, since a solver keeps several answers.
+        return leave(bias_out, silu_(layer_norm(last, *norm)), weight_out)
 
     return velocity
 
 
-def _block(parts: dict[str, Any]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    norm, shape_in, scale_in, shift_in, eps = _norm(parts["norm_in"])
-    (bias_in, weight_in), (bias_out, weight_out) = _linear(parts["layer_in"]), _linear(parts["layer_out"])
-    shape_out = parts["norm_out"].normalized_shape
-    addmv, silu = torch.addmv, nn.functional.silu
-    skip = parts["skip"]
-    has_skip = isinstance(skip, nn.Linear)
-    bias_skip, weight_skip = _linear(skip) if has_skip else (bias_out, weight_out)
-    bias = bias_skip + bias_out if has_skip else bias_out
+def _block(
+    block: Modules, x: Tensor, scale: Tensor, shift: Tensor, hidden: Tensor, end: Tensor
+) -> Callable[[], object]:
+    """Return the step that reads ``x``, and adds to ``hidden`` and ``end``."""
+    shape_in, scale_in, shift_in, eps_in = _norm(block["norm_in"])
+    shape, eps = block["norm_out"].normalized_shape, block["norm_out"].eps
+    weight_in, weight_out = block["layer_in"]._parameters["weight"], block["layer_out"]._parameters["weight"]
+    weight_skip = block["skip"]._parameters.get("weight")
+    skip, add_hidden, add_end = end.add_ if weight_skip is None else end.addmv_, hidden.addmv_, end.addmv_
+    given = (x,) if weight_skip is None else (weight_skip, x)
 
-    def block(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        h = addmv(bias_in, weight_in, silu(norm(x, shape_in, scale_in, shift_in, eps), inplace=True))
-        h = silu(norm(h, shape_out, scale, shift, eps), inplace=True)
-        return addmv(addmv(bias, weight_skip, x) if has_skip else x + bias, weight_out, h)
+    def step() -> None:
+        add_hidden(weight_in, silu_(layer_norm(x, shape_in, scale_in, shift_in, eps_in)))
+        skip(*given)
+        add_end(weight_out, silu_(layer_norm(hidden, shape, scale, shift, eps)))
 
-    return block
+    return step
+
+
+def _plain_blocks(blocks: Sequence[nn.Module], block_class: type[nn.Module]) -> list[Modules] | None:
+    """The layers of blocks that are all of the class; ``None`` where one is not, or a layer is none of the usual."""
+    layers = {"norm_in": nn.LayerNorm, "layer_in": nn.Linear, "norm_out": nn.LayerNorm, "layer_out": nn.Linear}
+    for block in blocks:
+        if type(block) is not block_class or is_hooked(block):
+            return None
+        skip = type(block._modules["skip"])
+        if not _is_plain(block._modules, {**layers, "skip": nn.Identity if skip is nn.Identity else nn.Linear}):
+            return None
+    return [block._modules for block in blocks]
+
+
+def _is_plain(parts: Modules, layers: dict[str, type[nn.Module]]) -> bool:
+    """Whether layers are of these very classes, nobody waits for them to be called, and linear ones have a bias."""
+    return all(
+        type(parts[name]) is kind
+        and not is_hooked(parts[name])
+        and (kind is not nn.Linear or parts[name]._parameters["bias"] is not None)
+        for name, kind in layers.items()
+    )
+
+
+def _end_bias(block: Modules) -> Tensor:
+    bias, skip = _linear(block["layer_out"])[0], block["skip"]._parameters.get("bias")
+    return bias if skip is None else bias + skip
 
 
 def _linear(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    parameters: dict[str, Any] = layer._parameters
+    parameters: Modules = layer._parameters
     return parameters["bias"], parameters["weight"]
 
 
-def _norm(layer: Any) -> tuple[Any, Any, Tensor, Tensor, float]:
-    parameters: dict[str, Any] = layer._parameters
-    return torch.layer_norm, layer.normalized_shape, parameters["weight"], parameters["bias"], layer.eps
-
-
-def _has(parts: dict[str, Any], layers: dict[str, type[nn.Module]]) -> bool:
-    """Whether layers are of these very classes, and the linear ones have a bias."""
-    return all(
-        type(parts[name]) is kind and (kind is not nn.Linear or parts[name].bias is not None)
-        for name, kind in layers.items()
-    )
+def _norm(layer: nn.LayerNorm) -> tuple[Any, Tensor, Tensor, float]:
+    parameters: Modules = layer._parameters
+    return layer.normalized_shape, parameters["weight"], parameters["bias"], layer.eps

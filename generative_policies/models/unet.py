@@ -174,14 +174,19 @@ class ConditionalUNet1D(nn.Module):
 
     def at_times(self, times: Tensor, condition: Tensor | None) -> IndexedVelocity:
         """Return the velocity at each of the times ``(num_evaluations,)``, see ``VelocityNetwork``."""
-        film = self._around_one(self.film_time(silu(self.time_embedding(times))))  # (num_evaluations, F)
+        film = self.film_time(silu(self.time_embedding(times)))  # (num_evaluations, F)
         shared = None if self.film_condition is None else self.film_condition(condition)  # (B, F)
+        if shared is not None and len(shared) == 1:
+            film = film + shared
+            if len(self.point_shape) == 1 and not torch.is_grad_enabled():
+                single = single_row_velocity(self, ResidualBlock, film)
+                if single is not None:
+                    return single
+        film = self._around_one(film)
+        function = self._as_function()
         if shared is not None and len(shared) != 1:
-            function = self._as_function()
             return lambda x, number: function(x, self._modulations(film[number] + shared))
-        is_single = shared is not None and len(self.point_shape) == 1 and not torch.is_grad_enabled()
-        function = (single_row_velocity(self, ResidualBlock) if is_single else None) or self._as_function()
-        columns = self._modulations(film if shared is None else film + shared)
+        columns = self._modulations(film)
         rows = list(zip(*(zip(scale.unbind(), shift.unbind(), strict=True) for scale, shift in columns), strict=True))
         return lambda x, number: function(x, rows[number])
 

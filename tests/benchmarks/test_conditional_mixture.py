@@ -21,7 +21,7 @@ from benchmarks.conditional_mixture import (
 )
 
 MIXTURE = ConditionalMixture()
-TEST = QualityTest(draws=5, conditions=16)
+TEST = QualityTest(draws=5, conditions=16, chance_draws=50)
 
 
 def fresh(seed: int) -> Sampler:
