@@ -260,7 +260,19 @@ class BehaviorCloning(BaseAlgorithm):
         """Save everything but the demonstrations as SB3's zip, which is pickled.
 
         ``policies.save_policy(model.policy, folder)`` writes a format that is safe to load from anybody.
+
+        Raises:
+            ValueError: If a policy with another network, a student say, took the place of ``policy``: the zip holds
+                weights for the network that was trained.
         """
+        own, trained = (
+            {name: value.shape for name, value in part.state_dict().items()} for part in (self.policy, self.learner)
+        )
+        if own != trained:
+            raise ValueError(
+                "policy has another network than the one that was trained, so that load would not find its weights a "
+                "place; save it alone, by policies.save_policy(model.policy, folder)"
+            )
         self._generator_state = self.generator.get_state().numpy()
         super().save(path, exclude, include)
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from generative_policies.data import Demonstrations, TransitionDataset
-from generative_policies.models import ResidualMlp
+from generative_policies.models import DistilledFlowModel, ResidualMlp
 from generative_policies.policies import BehaviorCloning, MlpPolicy, as_demonstrations, load_policy, save_policy
 
 OBSERVED = Box(-np.inf, np.inf, (3,), np.float64)
@@ -495,3 +495,18 @@ def test_a_flow_keeps_both_modes_where_regression_has_none() -> None:
     assert 0.35 < share < 0.65
     assert (np.abs(np.abs(actions["FlowPolicy"][:, 0]) - 0.9) < 0.3).mean() > 0.9
     assert (np.abs(actions["MlpPolicy"][:, 0]) < 0.5).mean() > 0.9
+
+
+def test_a_student_in_the_policys_place_is_saved_alone_and_never_as_a_zip_that_cannot_be_loaded(tmp_path: Path) -> None:
+    model = cloning("FlowPolicy", policy_kwargs={}).learn(2)
+    student = DistilledFlowModel.of(model.policy.model)
+    model.policy = model.policy.with_flow(student)
+    with pytest.raises(ValueError, match="save_policy"):
+        model.save(tmp_path / "student.zip")
+    assert not (tmp_path / "student.zip").exists()
+    save_policy(model.policy, tmp_path / "student")
+    observation = np.zeros(3)
+    torch.manual_seed(0)
+    expected, _ = model.policy.predict(observation)
+    torch.manual_seed(0)
+    np.testing.assert_array_equal(load_policy(tmp_path / "student").predict(observation)[0], expected)
