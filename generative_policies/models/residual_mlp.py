@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from generative_policies.models.dimensions import check_dim, check_net_arch
 from generative_policies.models.solvers import IndexedVelocity
-from generative_policies.models.velocity import TimeEmbedding, as_function, check_network_inputs, is_hooked
+from generative_policies.models.velocity import TimeEmbedding, as_function, check_network_inputs, is_plain
 
 silu, linear = nn.functional.silu, nn.functional.linear
 
@@ -74,7 +74,7 @@ class ResidualMlp(nn.Module):
 
     def at_times(self, times: Tensor, condition: Tensor | None) -> IndexedVelocity:
         """Return the velocity at each of the times ``(num_evaluations,)``, see ``VelocityNetwork``."""
-        if type(self.input) is not nn.Linear or is_hooked(self.input):
+        if not is_plain(self.input, nn.Linear):
             return lambda x, number: self(x, times[number].expand(len(x)), condition)
         function = self._as_function()
         weight, bias = self.input.weight, self.input.bias

@@ -29,8 +29,11 @@ def single_row_velocity(unet: nn.Module, block_class: type[nn.Module], film: Ten
         film: ``(num_evaluations, F)``, what FiLM adds to one and zero: scales of all blocks, then their shifts.
 
     Returns:
-        The function, for one thread at a time; ``None`` where a block or a layer is no plain one, or has hooks.
+        The function, for one thread at a time; ``None`` where a block or a layer is no plain one, or has hooks, and
+        inside of ``torch.func``'s transforms, which cannot follow what is written in place.
     """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return None
     parts: Modules = unet._modules
     down, up = (list(parts[name]._modules.values()) for name in ("down", "up"))
     blocks = _plain_blocks([*down, parts["middle"], *reversed(up)], block_class)
@@ -96,7 +99,10 @@ def _plain_blocks(blocks: Sequence[nn.Module], block_class: type[nn.Module]) -> 
         if type(block) is not block_class or is_hooked(block):
             return None
         skip = type(block._modules["skip"])
-        if not _is_plain(block._modules, {**layers, "skip": nn.Identity if skip is nn.Identity else nn.Linear}):
+        parts: Modules = block._modules
+        if not _is_plain(parts, {**layers, "skip": nn.Identity if skip is nn.Identity else nn.Linear}):
+            return None
+        if parts["norm_out"].weight is not None:  # FiLM would take its place
             return None
     return [block._modules for block in blocks]
 

@@ -5,6 +5,7 @@ Source: the U-Net of Chi et al. 2023, Diffusion Policy.
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from generative_policies.models.dimensions import check_dim, check_net_arch
 from generative_policies.models.single_row import single_row_velocity
 from generative_policies.models.solvers import IndexedVelocity
-from generative_policies.models.velocity import TimeEmbedding, as_function, check_network_inputs, is_hooked
+from generative_policies.models.velocity import TimeEmbedding, as_function, check_network_inputs, is_plain
 
 silu = nn.functional.silu
 
@@ -72,14 +73,15 @@ class ResidualBlock(nn.Module):
             as_function(modules[name])  # type: ignore[arg-type]  # none of them is None
             for name in ("norm_in", "layer_in", "norm_out", "layer_out")
         )
-        skip = None if isinstance(self.skip, nn.Identity) else as_function(self.skip)
-        shape, eps = self.norm_out.normalized_shape, self.norm_out.eps
+        skip = None if is_plain(self.skip, nn.Identity) else as_function(self.skip)
+        norm: Any = self.norm_out
+        fuse = is_plain(norm, nn.LayerNorm) and norm.weight is None  # FiLM is the affine map that it lacks
 
         def block(x: Tensor, modulation: Modulation) -> Tensor:
             scale, shift = modulation
             h = layer_in(silu(norm_in(x)))
-            if scale.ndim == 1:
-                h = torch.layer_norm(h, shape, scale, shift, eps)
+            if fuse and scale.ndim == 1:
+                h = torch.layer_norm(h, norm.normalized_shape, scale, shift, norm.eps)
             else:
                 h = torch.addcmul(shift, scale, norm_out(h))
             return (x if skip is None else skip(x)) + layer_out(silu(h))
@@ -89,7 +91,7 @@ class ResidualBlock(nn.Module):
 
 def _as_block(block: nn.Module) -> Block:
     """A block as a function; one of another class, or that somebody has hooked, is called itself."""
-    return block.as_function() if type(block) is ResidualBlock and not is_hooked(block) else block
+    return block.as_function() if is_plain(block, ResidualBlock) else block
 
 
 class ConditionalUNet1D(nn.Module):

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from generative_policies.models.arrays import evaluating, parameter_like, readable_shape
 from generative_policies.models.solvers import IndexedVelocity
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class VelocityNetwork(Protocol):
@@ -25,7 +28,9 @@ class VelocityNetwork(Protocol):
 
     It may also have ``at_times(times, condition)``, with times ``(num_evaluations,)`` that all rows share: the function
     of the point and the number of the time that it is there, with all that does not depend on the point computed once.
-    Nothing is kept beyond that function, so that there is nothing to go stale.
+    The function belongs to the number of rows, and to the mode with or without gradients, that it was made in. Nothing
+    is kept beyond it, so that there is nothing to go stale. Such a network also has ``point_shape``, the shape of one
+    point with ``None`` for any size, and ``cond_dim``, against which inputs are checked before.
     """
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
@@ -115,22 +120,39 @@ def as_function(layer: nn.Module) -> Callable[[Tensor], Tensor]:
 
     What is no plain layer, or somebody has hooked, is returned as it is.
     """
-    if is_hooked(layer):
-        return layer
     parameters: dict[str, Any] = layer._parameters
-    if type(layer) is nn.Linear:
+    if is_plain(layer, nn.Linear):
         weight, bias = parameters["weight"], parameters["bias"]
         return lambda x: nn.functional.linear(x, weight, bias)
-    if type(layer) is nn.LayerNorm:
+    if is_plain(layer, nn.LayerNorm):
         scale, shift, shape, eps = parameters["weight"], parameters["bias"], layer.normalized_shape, layer.eps
         return lambda x: torch.layer_norm(x, shape, scale, shift, eps)
     return layer
 
 
+def is_plain(module: nn.Module, kind: type[ModuleT]) -> TypeGuard[ModuleT]:
+    """Return whether a module is of this very class, and nobody would notice if it were not called itself."""
+    return type(module) is kind and not is_hooked(module) and not all_are_hooked()
+
+
 def is_hooked(module: nn.Module) -> bool:
-    """Return whether somebody waits for the module itself to be called."""
+    """Return whether somebody waits for the module itself to be called, or has given it another ``forward``."""
     return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+    )
+
+
+def all_are_hooked() -> bool:
+    """Return whether somebody waits for every module of this process to be called."""
+    return bool(
+        torch_module._global_forward_hooks
+        or torch_module._global_forward_pre_hooks
+        or torch_module._global_backward_hooks
+        or torch_module._global_backward_pre_hooks
     )
 
 
@@ -138,7 +160,7 @@ def _has_own_times(network: nn.Module) -> bool:
     """Whether a network's ``at_times`` stands for its ``forward``: a subclass may have a ``forward`` of its own."""
     for cls in type(network).__mro__:
         if "at_times" in vars(cls):
-            return not is_hooked(network)
+            return not is_hooked(network) and not all_are_hooked()
         if "forward" in vars(cls):
             return False
     return False

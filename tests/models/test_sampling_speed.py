@@ -235,10 +235,14 @@ def test_a_network_with_a_forward_of_its_own_is_asked_by_it(build: Any, cond_dim
     assert_as_plain(model.eval(), batch)
 
 
+PARTS = ["network", "middle", "down.0", "down.0.layer_in", "down.0.norm_out", "middle.skip", "output"]
+
+
+@pytest.mark.parametrize("cond_dim", [0, 4])
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("part", ["network", "middle", "down.0", "down.0.layer_in", "output"])
-def test_hooks_are_called_at_every_step(part: str, batch: int) -> None:
-    model = flow("unet", 4)
+@pytest.mark.parametrize("part", PARTS)
+def test_hooks_are_called_at_every_step(part: str, batch: int, cond_dim: int) -> None:
+    model = flow("unet", cond_dim)
     network: nn.Module = model.network
     calls: list[int] = []
     module = network if part == "network" else network.get_submodule(part)
@@ -247,6 +251,55 @@ def test_hooks_are_called_at_every_step(part: str, batch: int) -> None:
     model.predict(condition=condition, noise=noise, num_steps=5)
     assert len(calls) == 5
     assert_as_plain(model, batch)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("part", PARTS)
+def test_a_forward_that_was_put_in_place_of_a_modules_own_is_the_one_that_counts(part: str, batch: int) -> None:
+    model = flow("unet", 4)
+    condition, noise = inputs(model, batch)
+    before = model.predict(condition=condition, noise=noise, num_steps=5)
+    module: Any = model.network if part == "network" else model.network.get_submodule(part)
+    forward = module.forward
+    module.forward = lambda *arguments: 2 * forward(*arguments)
+    assert not torch.allclose(model.predict(condition=condition, noise=noise, num_steps=5), before)
+    assert_as_plain(model, batch)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_hooks_of_all_modules_see_all_of_them(batch: int) -> None:
+    model = flow("unet", 4)
+    condition, noise = inputs(model, batch)
+    seen: list[nn.Module] = []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *arguments: seen.append(module))
+    try:
+        model.predict(condition=condition, noise=noise, num_steps=2)
+    finally:
+        handle.remove()
+    assert {module for module in model.network.modules() if type(module) is not nn.ModuleList} <= set(seen)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "norm", [nn.LayerNorm(32), doubled(nn.LayerNorm)(32, elementwise_affine=False), nn.RMSNorm(32)]
+)
+def test_another_norm_before_film_is_the_one_that_counts(norm: nn.Module, batch: int) -> None:
+    model = flow("unet", 4)
+    network: Any = model.network
+    for parameter in norm.parameters():
+        nn.init.uniform_(parameter, 0.5, 2)
+    network.middle.norm_out = norm
+    assert_as_plain(model, batch)
+
+
+def test_torchs_transforms_map_over_points_without_gradients() -> None:
+    model = flow("unet", 4)
+    condition, noise = inputs(model, 1)
+    points = torch.randn(3, *noise.shape)
+    with torch.no_grad():
+        mapped = torch.vmap(lambda x: model.transport(x, condition, 4, "euler", None))(points)
+        apart = [model.transport(x, condition, 4, "euler", None) for x in points]
+    torch.testing.assert_close(mapped, torch.stack(apart), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
