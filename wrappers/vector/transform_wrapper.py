@@ -1,7 +1,7 @@
 """What the wrappers around vector envs share."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
@@ -16,8 +16,13 @@ from generative_policies.wrappers.transforms import ActionTransform
 Flags = NDArray[np.bool_]
 Step = tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]
 
+if TYPE_CHECKING:
+    AnyVectorWrapper = VectorWrapper[Any, Any, Any, Any, NDArray[Any]]
+else:
+    AnyVectorWrapper = VectorWrapper  # older Gymnasiums' takes no type arguments
 
-class TransformVectorWrapper(VectorWrapper[Any, Any, Any, Any, NDArray[Any]]):
+
+class TransformVectorWrapper(AnyVectorWrapper):
     """Sends many envs what an ``ActionTransform`` makes of their actions, in each of the three autoreset modes.
 
     Args:
