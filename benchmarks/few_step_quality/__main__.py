@@ -15,6 +15,8 @@ from benchmarks.few_step_quality.tasks import TASKS, Sizes
 from generative_policies.rollouts.provenance import require_writable, same_settings, write_json
 
 NAME = "few_step_quality"
+# To be raised when a method's training changes: results of another version are not kept.
+METHODS_VERSION = 2
 QUICK = Sizes(Budget(30, 30, 30, 300), teacher_updates=30, rows=300, samples=50, draws=2, episodes=2, short=True)
 
 
@@ -47,11 +49,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Unit:
-    """A task with a seed."""
+    """A task with a seed, and the version of the methods that its result is of."""
 
     task: str
     seed: int
     sizes: Sizes
+    methods: int = METHODS_VERSION
 
 
 def run(settings: Settings) -> dict[str, Any]:

@@ -67,8 +67,7 @@ def markdown(rows: Figures, command: str) -> str:
         f"`{command}`. A flow's steps are Euler's; distilled and reflow learn from its samples in the largest number "
         "of its steps, the average velocity from its data. Microseconds are medians of a whole call of `predict` for "
         "one row, on one thread of a machine that did other things as well; `benchmarks.latency` measures them with "
-        "care. Means over seeds. The average velocity's rows are older than a mending of its loss, which until then "
-        "weighted errors against the data as well and forgot light modes."
+        "care. Means over seeds."
     )
     return "\n\n".join([*parts, "\n".join(goals), note]) + "\n"
 
