@@ -19,10 +19,6 @@ FINGER_RADIUS = 0.015  # [m]
 FINGER_MASS = 0.02  # [kg]
 # What touches what: only the finger meets pucks and obstacles; links pass above them.
 FINGER_CONTACT, OBJECT_CONTACT = 1, 2
-# The first MuJoCo 3.3 has a flag for what is a type later.
-DIRECTIONAL: dict[str, Any] = (
-    {"type": mujoco.mjtLightType.mjLIGHT_DIRECTIONAL} if hasattr(mujoco, "mjtLightType") else {"directional": True}
-)
 # A position servo gives its full torque at this error [rad], and damps at this share of its stiffness [s].
 SERVO_FULL_TORQUE_AT, SERVO_DAMPING = 0.2, 0.1
 
@@ -205,7 +201,9 @@ def build_arm(spec: ArmSpec) -> mujoco.MjSpec:
     model.visual.headlight.ambient = [0.35, 0.35, 0.35]
     model.visual.headlight.diffuse = [0.25, 0.25, 0.25]
     model.visual.quality.shadowsize = 4096
-    world.add_light(diffuse=[0.45, 0.45, 0.45], pos=[0, 0, 2.0], dir=[0, 0, -1], **DIRECTIONAL)
+    world.add_light(
+        diffuse=[0.45, 0.45, 0.45], pos=[0, 0, 2.0], dir=[0, 0, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+    )
     world.add_camera(name="task", pos=[0.36, -0.72, 1.25], xyaxes=[1, 0, 0, 0, 0.87, 0.5], fovy=40)
     world.add_geom(
         name="table",

@@ -1,6 +1,7 @@
 """Experts without pickles."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from stable_baselines3.common.monitor import Monitor
 from generative_policies.checkpoints import CheckpointError
 from generative_policies.envs import make_env
 from generative_policies.rollouts import evaluate_arm, load_expert, source_act
-from generative_policies.rollouts.experts import SHIPPED_FOLDER, shipped_experts
+from generative_policies.rollouts.experts import SHIPPED_FOLDER, has_its_physics, shipped_experts
+
+PUSHER = pytest.mark.skipif(not has_its_physics("Pusher-v5"), reason="this MuJoCo has other contacts than its training")
 
 
+@PUSHER
 def test_the_shipped_pusher_pushes() -> None:
     expert = load_expert("Pusher-v5")
     result = evaluate_arm(lambda: make_env("Pusher-v5"), source_act(expert), range(20_000, 20_020))
@@ -43,3 +47,14 @@ def test_infinite_bounds_survive_json() -> None:
 def test_unknown_names_are_told_with_those_there_are() -> None:
     with pytest.raises(CheckpointError, match=r"no expert 'Nope-v0'.*Pusher-v5"):
         load_expert("Nope-v0")
+
+
+def test_an_expert_warns_where_the_simulator_has_changed_since_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mujoco.__version__", "3.17.0")
+    with pytest.warns(UserWarning, match=r"'Pusher-v5' was trained .* 3\.17\.0 simulates other contacts"):
+        load_expert("Pusher-v5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_expert("HalfCheetah-v5")
+        monkeypatch.setattr("mujoco.__version__", "3.16.0")
+        load_expert("Pusher-v5")

@@ -8,10 +8,13 @@ import gymnasium.wrappers.vector
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
+from packaging.version import Version
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from generative_policies.policies.observation_map import map_rows, take_row
+
+OLD_STATISTICS = Version(gymnasium.__version__) < Version("1.4")
 
 
 def as_sb3_vec_env(env: "VectorEnv[Any, Any, Any]") -> VecEnv:
@@ -28,7 +31,8 @@ def as_sb3_vec_env(env: "VectorEnv[Any, Any, Any]") -> VecEnv:
 
     Raises:
         TypeError: If it is no vector env of Gymnasium.
-        ValueError: If the autoreset mode is not told, or needs a mask that env or wrappers do not take.
+        ValueError: If the autoreset mode is not told, or needs a mask that env or wrappers do not take, or a wrapper of
+            an old Gymnasium would miscount.
 
     Example:
         >>> from stable_baselines3 import PPO
@@ -47,7 +51,9 @@ class _VectorEnvAdapter(VecEnv):
         mode = env.metadata.get("autoreset_mode")
         if not isinstance(mode, AutoresetMode):
             raise ValueError(f"{env} must tell its autoreset mode in metadata['autoreset_mode'], got {mode!r}")
-        if mode != AutoresetMode.SAME_STEP:
+        if mode == AutoresetMode.SAME_STEP:
+            _check_statistics(env)
+        else:
             _check_masks(env)
         self.env = env
         self.mode = mode
@@ -144,6 +150,17 @@ class _VectorEnvAdapter(VecEnv):
     def _rows(self, indices: VecEnvIndices) -> list[int]:
         chosen: Iterable[int] = self._get_indices(indices)
         return [int(row) for row in chosen]
+
+
+def _check_statistics(env: Any) -> None:
+    """Check that statistics of episodes are right where one begins in the step that another ends in."""
+    while isinstance(env, VectorWrapper):
+        if isinstance(env, gymnasium.wrappers.vector.RecordEpisodeStatistics) and OLD_STATISTICS:
+            raise ValueError(
+                f"RecordEpisodeStatistics of Gymnasium {gymnasium.__version__} misses the first step of each episode "
+                "but the first, where envs reset in the same step: update Gymnasium to 1.4, or use VecMonitor of SB3"
+            )
+        env = env.env
 
 
 def _check_masks(env: Any) -> None:
