@@ -79,10 +79,10 @@ def settings(folder: Path, output: Path, **changes: Any) -> CompareSettings:
         "seeds": (0, 1),
         "episodes": 12,
         "source_episodes": 60,
-        "inverse_dynamics_updates": 600,
+        "inverse_dynamics_updates": 1_200,
         "rounds": 2,
         "episodes_per_round": 10,
-        "updates": 600,
+        "updates": 1_000,
         "hidden_width": 32,
         "output": output,
     }
