@@ -42,14 +42,32 @@ def same_settings(file: Path, settings: Any, free: Sequence[str] = (), inputs: M
         inputs: Digests of the files that results depend on, as they stand under ``"inputs"``.
     """
     try:
-        content = json.loads(file.read_text())
-        written = content["settings"]
-    except (OSError, ValueError, KeyError):
+        content = read_json(file)
+    except (OSError, ValueError):
+        return False
+    written = content.get("settings")
+    if not isinstance(written, dict):
         return False
     expected = settings_and_versions(settings)["settings"]
     return content.get("inputs", {}) == dict(inputs or {}) and all(
         written.get(name) == value for name, value in expected.items() if name not in free
     )
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a file.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it holds something else; the message names it.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{file} is damaged, remove it to have it made again: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must hold a JSON object, got {type(content).__name__}; remove it")
+    return content
 
 
 def digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from generative_policies.action_translation.translator import ActionTranslator, fit_action_normalizers
 from generative_policies.models.arrays import ArrayT
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_num_steps
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder, ObservationAndVectorEncoder
 from generative_policies.models.flow import ConditionalFlowModel, FlowInputs
 from generative_policies.models.priors import GaussianPrior, LiftedSourcePrior, Prior, SourcePrior
@@ -76,7 +76,7 @@ class FlowActionTranslator(ActionTranslator):
         if superfluous:
             raise ValueError(f"{' and '.join(superfluous)} are the given flow's own: leave them away")
         default_num_steps = self.default_num_steps if flow is None else flow.default_num_steps
-        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
+        self.num_steps = default_num_steps if num_steps is None else check_num_steps(num_steps)
         self.noise_dim = action_dim
         cond_dim = obs_dim + (self.source_action_dim if self.source_as_condition else 0)
         if flow is None:

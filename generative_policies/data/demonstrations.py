@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generative_policies.data.episodic import choose_held_out
+from generative_policies.data.minari_files import open_dataset, read_episodes
 
 if TYPE_CHECKING:
     import gymnasium  # importing this package must not load it
@@ -174,17 +175,14 @@ class Demonstrations:
 
         Raises:
             FileNotFoundError: If there is none.
+            DatasetError: If it cannot be read.
             ValueError: If it has no episode, or one of a single step.
         """
-        import minari  # takes a second
-
+        source = dataset
         if isinstance(dataset, str | Path):
-            folder = Path(dataset)
-            if (folder / "data").is_dir():
-                folder = folder / "data"
-            dataset = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(str(dataset))
+            dataset = open_dataset(dataset)
         return cls.from_episodes(
-            list(dataset.iterate_episodes()),
+            read_episodes(source, dataset),
             observation_space=dataset.observation_space,
             action_space=dataset.action_space,
         )

@@ -18,7 +18,7 @@ from generative_policies.models import (
     MlpRegressor,
     ResidualMlp,
 )
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_num_steps
 from generative_policies.policies.chunk_policy import ChunkPolicy
 from generative_policies.policies.episodic_policy import Rows
 
@@ -185,7 +185,7 @@ class FlowPolicy(ClonedPolicy):
         if network is not None and flow is not None:
             raise ValueError("network is the given flow's own: leave it away")
         default_num_steps = 10 if flow is None else flow.default_num_steps
-        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
+        self.num_steps = default_num_steps if num_steps is None else check_num_steps(num_steps)
         self.solver = solver
         self.has_own_network, self.has_own_flow = network is not None, flow is not None
         encoder = self.encoder()
