@@ -168,9 +168,9 @@ def warn_of_pickles(path: Path) -> None:
         return
     _has_warned = True
     warnings.warn(
-        f"{path} is pickled, as are all zips and VecNormalize statistics of Stable-Baselines3: loading it runs whatever "
-        "its author put in. Load such files from people you trust alone; generative_policies.policies.save_policy "
-        "writes folders that are safe to pass on",
+        f"{path} is pickled, as are all zips and VecNormalize statistics of Stable-Baselines3: loading it runs "
+        "whatever its author put in. Load such files from people you trust alone; "
+        "generative_policies.policies.save_policy writes folders that are safe to pass on",
         PickledFileWarning,
         stacklevel=3,
     )
