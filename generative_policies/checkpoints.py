@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save as serialize
@@ -263,6 +264,8 @@ def describe(value: Any, names: Mapping[type[nn.Module], str]) -> Any:
         return [describe(item, names) for item in value]
     if isinstance(value, Mapping):
         return {"mapping": {str(key): describe(item, names) for key, item in value.items()}}
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise CheckpointError(f"a constructor argument of type {type(value).__name__} cannot be saved: {value!r}")

@@ -167,9 +167,17 @@ def _episode(source: str | Path, data: Any) -> Episode:
             rows[name], arrays[name] = steps + 1, infos[name]
     for name, count in {"actions": steps, **rows}.items():
         array = arrays.get(name, data.actions)
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub" or array.shape[:1] != (count,):
+        axes = 1 if name in ("rewards", "terminations", "seed", "is_success") else 2
+        if (
+            not isinstance(array, np.ndarray)
+            or array.dtype.kind not in "fiub"
+            or array.shape[:1] != (count,)
+            or array.ndim != axes
+        ):
             found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise DatasetError(f"{source}: {name} of episode {data.id} must be {count} rows of numbers, got {found}")
+            raise DatasetError(
+                f"{source}: {name} of episode {data.id} must be {count} rows of numbers of {axes} axes, got {found}"
+            )
     if steps == 0:
         raise DatasetError(f"{source}: episode {data.id} has no step")
     source_actions = infos.get("source_action")

@@ -96,7 +96,7 @@ def mutate_bytes(file: Path, rng: Rng) -> str:
     """Break a file's bytes, once or a few times; return the name of the first mutation."""
     content = bytearray(file.read_bytes())
     names = list(BYTE_MUTATIONS)
-    chosen = [names[k] for k in rng.integers(len(names), size=1 + (rng.random() < 0.3) * rng.integers(4))]
+    chosen: list[str] = [names[k] for k in rng.integers(len(names), size=1 + (rng.random() < 0.3) * rng.integers(4))]
     for name in chosen:
         if content:
             BYTE_MUTATIONS[name](content, rng)
@@ -147,7 +147,7 @@ def replace_file(file: Path, mark: Path, rng: Rng) -> str:
         "link out of the folder": Path("../../../../../../../../etc/hostname"),
     }
     names = [*contents, *links, "folder", "pipe", "missing"]
-    name = names[rng.integers(len(names))]
+    name: str = names[rng.integers(len(names))]
     if name in contents:
         file.write_bytes(contents[name]())
         return name

@@ -26,7 +26,7 @@ ODD_VALUES: tuple[Any, ...] = (
 
 def mutate_value(document: Any, rng: Rng) -> Any:
     """Return a document of JSON with one thing changed at a random place of it."""
-    parents = [{"": document}]
+    parents: list[Any] = [{"": document}]
     for parent in parents:  # grows on the way
         items = parent.values() if isinstance(parent, dict) else parent
         parents += [item for item in items if isinstance(item, dict | list) and item]

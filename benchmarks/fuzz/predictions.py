@@ -30,15 +30,14 @@ def ask(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
         answer = model.predict(ROWS if source is None else None, condition, source, generator=noise)
         return tuple(answer.shape), (ROWS, *model.sample_shape)
     if isinstance(model, ActionTranslator):
-        options = {"generator": noise} if model.noise_dim else {}
-        answer = model.predict(_inputs(model.observation_encoder), _zeros((model.source_action_dim,)), **options)
+        obs = _inputs(model.observation_encoder)
+        answer = model.predict(obs, _zeros((model.source_action_dim,)), generator=noise)
         return answer.shape, (ROWS, model.action_dim)
     if isinstance(model, InverseDynamics):
         encoder = model.observation_encoder
         obs = _zeros((model.obs_dim,)) if encoder is None else _inputs(encoder)
         next_obs = _zeros((model.next_obs_dim,)) if encoder is None else _inputs(encoder)
-        options = {"generator": noise} if model.noise_dim else {}
-        answer = model.predict(obs, next_obs, **options)
+        answer = model.predict(obs, next_obs, generator=noise)
         return answer.shape, (ROWS, model.action_dim)
     if isinstance(model, MlpForwardDynamics) or type(model).__name__ == "OnnxForwardDynamics":
         answer = model.predict(_zeros((model.obs_dim,)), _zeros((model.action_dim,)))

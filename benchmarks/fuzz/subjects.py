@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 from stable_baselines3 import PPO, SAC
 
 from benchmarks.fuzz.file_mutations import Rng, mutate_bytes, replace_file
@@ -73,7 +73,7 @@ class Subject:
     def mutate(self, folder: Path, mark: Path, rng: Rng) -> str:
         """Break one of a folder's files, sometimes two; return how the first one was."""
         files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix in self.mutations)
-        done = []
+        done: list[str] = []
         for _ in range(1 + int(rng.random() < 0.1)):
             file = files[rng.integers(len(files))]
             if not file.is_file() or file.is_symlink():
@@ -120,16 +120,16 @@ def make_checkpoints(folder: Path) -> None:
 def make_policies(folder: Path) -> None:
     """Write a policy of each kind."""
     env = gymnasium.make("Pendulum-v1")
-    spaces: Any = (env.observation_space, env.action_space)
+    observed, acted = env.observation_space, env.action_space
     small: dict[str, Any] = {"policy_kwargs": {"net_arch": [8]}, "device": "cpu"}
     ppo, sac = PPO("MlpPolicy", env, **small).policy, SAC("MlpPolicy", env, buffer_size=1, **small).policy
     policies = [
-        FlowPolicy(*spaces, net_arch=(8,), horizon=3, num_steps=3),
-        MlpPolicy(*spaces, net_arch=(8,), history=2),
+        FlowPolicy(observed, acted, net_arch=(8,), horizon=3, num_steps=3),
+        MlpPolicy(observed, acted, net_arch=(8,), history=2),
         ppo,
         sac,
-        TranslatedPolicy(*spaces, ppo, MlpActionTranslator(1, 3, (8,))),
-        InverseDynamicsPolicy(*spaces, FlowPlanner(3, (8,), num_steps=2), MlpInverseDynamics(1, 3, (8,))),
+        TranslatedPolicy(observed, acted, ppo, MlpActionTranslator(1, 3, (8,))),
+        InverseDynamicsPolicy(observed, acted, FlowPlanner(3, (8,), num_steps=2), MlpInverseDynamics(1, 3, (8,))),
     ]
     for k, policy in enumerate(policies):
         save_policy(policy, folder / str(k) / "model")
@@ -139,9 +139,9 @@ def use_policy(folder: Path) -> Any:
     """Load a policy and ask it for actions."""
     policy: Any = load_policy(folder / "model")
     space = policy.observation_space
-    low = {name: entry.low for name, entry in space.items()} if hasattr(space, "items") else space.low
-    bounded = {name: np.nan_to_num(value, neginf=0) for name, value in low.items()} if isinstance(low, dict) else None
-    actions, _ = policy.predict(np.nan_to_num(low, neginf=0) if bounded is None else bounded)
+    entries: dict[str, Any] = dict(space.items()) if isinstance(space, Dict) else {"": space}
+    rows = {name: np.nan_to_num(entry.low, neginf=0) for name, entry in entries.items()}
+    actions, _ = policy.predict(rows if isinstance(space, Dict) else rows[""])
     return actions.shape, policy.action_space.shape
 
 
@@ -252,7 +252,7 @@ def make_specs(folder: Path) -> None:
     translator, inverse = folder / "models" / "translator", folder / "models" / "inverse_dynamics"
     save(random_weights(MlpActionTranslator(1, 4, (8,))), translator)
     save(random_weights(MlpInverseDynamics(1, 4, (8,))), inverse)
-    shifted = {"shift": {"mass": 1.5, "gear": 0.9}, "motors": [0], "motor_signs": [-1]}
+    shifted: dict[str, Any] = {"shift": {"mass": 1.5, "gear": 0.9}, "motors": [0], "motor_signs": [-1]}
     env = make_env("InvertedPendulum-v5", **shifted)
     space = Box(-1.0, 1.0, (1,))
     envs = [

@@ -31,6 +31,7 @@ DOINGS = (
     "os.spawn",
     "socket.connect",
 )
+OWN_LOGS = ("MUJOCO_LOG.TXT",)  # where MuJoCo tells of physics that explode, in the working folder
 
 
 class OutOfTime(BaseException):
@@ -116,7 +117,7 @@ def run_case(
         complaint = "; ".join(doings)
     elif peak > MAX_MEGABYTES:
         complaint = f"takes {peak:.0f} MB"
-    elif sorted(path.name for path in folder.iterdir()) != ["case"]:
+    elif not {path.name for path in folder.iterdir()} <= {"case", *OWN_LOGS}:
         complaint = f"leaves {[path.name for path in folder.iterdir()]}"
     outcome = "violation" if complaint else outcome
     return {
@@ -186,8 +187,9 @@ def serve(
             say({"begins": case, "mutation": mutation})
 
         say({"case": case, **run_case(SUBJECTS[kind], pristine / kind, folder, [seed, number, case], watch, begin)})
-        for left in folder.iterdir():
-            shutil.rmtree(left)
+        shutil.rmtree(folder / "case")
+        for name in OWN_LOGS:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _out_of_time(number: int, frame: object) -> None:

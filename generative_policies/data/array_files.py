@@ -1,6 +1,7 @@
 """Reading a file of arrays that a cut-off run has left, or that is no such file at all."""
 
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except (EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError) as error:
         raise DatasetError(f"{file} cannot be read, it is missing, truncated or foreign: {error}") from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except (tokenize.TokenError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"{file} cannot be read, it is missing, truncated or foreign: {error}") from error
 
 
