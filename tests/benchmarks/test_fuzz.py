@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+import benchmarks.fuzz.__main__
 import benchmarks.fuzz.worker
 from benchmarks.fuzz.__main__ import Settings, main, run_cases
 from benchmarks.fuzz.file_mutations import pickled
@@ -129,12 +130,34 @@ def test_a_worker_that_dies_is_a_violation_and_the_next_goes_on(pristine: Path, 
     assert [result["case"] for result in found] == list(range(300))
 
 
-def test_the_command_writes_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(Settings(cases=30, kinds=("results",), output=tmp_path))
+@pytest.mark.parametrize(("bad", "kept"), [(-1, True), (5, False)])
+def test_the_command_counts_and_writes(
+    bad: int, kept: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With results that are known, since a worker takes seconds to start."""
+
+    def known(kind: str, count: int, *_: Any) -> Iterator[dict[str, Any]]:
+        for case in range(count):
+            outcome = ("loaded", "refused", "violation" if case == bad else "refused")[case % 3]
+            yield {"kind": kind, "case": case, "mutation": f"way {case % 2}", "outcome": outcome} | {
+                "error": "" if outcome == "loaded" else "ValueError",
+                "complaint": "it ran" if outcome == "violation" else "",
+                "seconds": 0.5 + case,
+                "megabytes": 2.0 * case,
+            }
+
+    monkeypatch.setattr(benchmarks.fuzz.__main__, "run_cases", known)
+    monkeypatch.setattr(benchmarks.fuzz.__main__, "make_pristine", lambda folder: None)
+    assert main(Settings(cases=9, kinds=("results",), output=tmp_path)) is kept
     report = json.loads((tmp_path / "fuzz.json").read_text())
     row = report["kinds"]["results"]
-    assert report["cases"] == row["cases"] == row["loaded"] + row["refused"] == 30
-    assert sum(sum(counts.values()) for counts in row["mutations"].values()) == 30
+    assert (report["cases"], row["cases"], row["loaded"], row["refused"], row["violation"]) == (
+        *(9, 9, 3),
+        *((6, 0) if kept else (5, 1)),
+    )
+    assert row["mutations"]["way 0"]["loaded"] == 2 and row["mutations"]["way 1"]["loaded"] == 1
+    assert (row["slowest_seconds"], row["slowest_case"], row["peak_megabytes"]) == (8.5, 8, 16.0)
+    assert [violation["case"] for violation in report["violations"]] == ([] if kept else [5])
     assert (tmp_path / "fuzz.md").read_text() in capsys.readouterr().out
 
 
