@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: install demo test lint format type experiments gallery matrix clean
+.PHONY: install demo test lint format type experiments gallery fuzz matrix clean
 
 install: .venv/installed
 
@@ -32,6 +32,10 @@ gallery: .venv/installed
 # A worker a core; a file's tests stay together, since they share what is slow to make.
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+
+# Twelve thousand broken and hostile files: minutes.
+fuzz: .venv/installed
+	$(BIN)/python -m benchmarks.fuzz
 
 # The tests with the lowest and the newest versions allowed, each in an environment of its own: gigabytes, half an hour.
 matrix: .venv/installed

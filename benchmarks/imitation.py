@@ -32,7 +32,7 @@ from generative_policies.rollouts import (
     source_act,
     transitions,
 )
-from generative_policies.rollouts.provenance import require_writable, same_settings, versions, write_json
+from generative_policies.rollouts.provenance import read_json, require_writable, same_settings, versions, write_json
 from generative_policies.training import FitSettings, fit, initial_weights
 
 FLOW_STEPS = (1, 2, 4, 10, 100)
@@ -338,7 +338,7 @@ def finished_units(settings: Settings) -> dict[tuple[str, int], dict[str, Any]]:
     file = settings.output / "imitation.json"
     if not same_settings(file, settings, ("tasks", "seeds", "processes", "output")):
         return {}
-    content = json.loads(file.read_text())
+    content = read_json(file)
     commit = content["versions"]["commit"]
     return {(unit["task"], unit["seed"]): {"commit": commit, **unit} for unit in content["units"]}
 

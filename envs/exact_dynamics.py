@@ -38,6 +38,8 @@ class ExactDynamics:
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        if not isinstance(env, gymnasium.Env):
+            raise TypeError(f"env must be a Gymnasium env, got {type(env).__name__}")
         base: Any = env.unwrapped
         self.model = _model(env)
         space = base.action_space

@@ -56,8 +56,10 @@ class ExactInverseDynamics:
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], num_starts: int = 36, tolerance: float = 1e-7) -> None:
-        if num_starts < 1:
-            raise ValueError(f"num_starts must be at least 1, got {num_starts}")
+        if not isinstance(num_starts, int | np.integer) or isinstance(num_starts, bool) or num_starts < 1:
+            raise ValueError(f"num_starts must be an integer of at least 1, got {num_starts!r}")
+        if not isinstance(tolerance, int | float | np.floating) or not 0 <= tolerance < np.inf:
+            raise ValueError(f"tolerance must be a finite number of at least 0, got {tolerance!r}")
         self.dynamics = ExactDynamics(env)
         self.num_starts = num_starts
         self.tolerance = tolerance

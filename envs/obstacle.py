@@ -85,10 +85,12 @@ class DetourController:
     def __init__(self, arm: ArmSpec, side: Literal["left", "right"], lookahead: float = 0.12) -> None:
         if arm.actuator != "position":
             raise ValueError(f"the controller needs position servos, got an arm with {arm.actuator} actuators")
-        if side not in ("left", "right"):
+        if not isinstance(side, str) or side not in ("left", "right"):
             raise ValueError(f"side must be 'left' or 'right', got {side!r}")
         self.arm = arm
         self.sign = 1.0 if side == "left" else -1.0
+        if not isinstance(lookahead, int | float | np.floating) or not 0 < lookahead < np.inf:
+            raise ValueError(f"lookahead must be a positive and finite number [m], got {lookahead!r}")
         self.lookahead = lookahead
 
     def act(self, observation: Floats) -> NDArray[np.float32]:

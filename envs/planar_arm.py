@@ -183,7 +183,7 @@ def arm_spec(arm: ArmSpec | Mapping[str, Any] | int) -> ArmSpec:
         if missing := sorted(names - {"actuator"} - set(arm)):
             raise ValueError(f"an arm needs the field {', '.join(map(repr, missing))}")
         return ArmSpec(**arm)
-    if isinstance(arm, bool) or arm not in ARMS:
+    if type(arm) is not int or arm not in ARMS:
         raise ValueError(f"arm must be an ArmSpec, a mapping of its fields or one of {sorted(ARMS)} links, got {arm!r}")
     return ARMS[arm]
 

@@ -1,5 +1,6 @@
 """Success for envs that report none."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, SupportsFloat
 
 import gymnasium
@@ -41,6 +42,7 @@ class SuccessWrapper(
         threshold: Distance below which it has, in the observation's unit.
 
     Raises:
+        TypeError: If an index range or ``threshold`` is of another type.
         ValueError: If an index range leaves the observation or the widths differ, or ``threshold`` is not positive.
 
     Example:
@@ -56,6 +58,11 @@ class SuccessWrapper(
         goal: tuple[int, int] | None,
         threshold: float = 0.1,
     ) -> None:
+        for name, indices in (("achieved", achieved), ("goal", achieved if goal is None else goal)):
+            if not isinstance(indices, Sequence) or len(indices) != 2 or not all(type(k) is int for k in indices):
+                raise TypeError(f"{name} must be a first and a last-plus-one index, got {indices!r}")
+        if not isinstance(threshold, int | float | np.floating) or isinstance(threshold, bool):
+            raise TypeError(f"threshold must be a number, got {threshold!r}")
         # Lists, for a JSON round trip of the spec makes lists of tuples, and Gymnasium compares the two.
         goal_indices = None if goal is None else list(goal)
         RecordConstructorArgs.__init__(self, achieved=list(achieved), goal=goal_indices, threshold=threshold)
@@ -68,8 +75,8 @@ class SuccessWrapper(
                 raise ValueError(f"{name}={(start, stop)} leaves the observation's range (0, {shape[0]})")
         if goal is not None and achieved[1] - achieved[0] != goal[1] - goal[0]:
             raise ValueError(f"achieved={achieved} and goal={goal} must be equally wide")
-        if not threshold > 0:
-            raise ValueError(f"threshold must be positive, got {threshold}")
+        if not 0 < threshold < np.inf:
+            raise ValueError(f"threshold must be positive and finite, got {threshold}")
         self.achieved = slice(*achieved)
         self.goal = None if goal is None else slice(*goal)
         self.threshold = threshold

@@ -13,16 +13,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
+
+from generative_policies.weights import building, read_into, read_shapes
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
+MAX_MESSAGE = 1_000
 
 ALLOWED_CLASSES = (
     "generative_policies.action_translation.ComposedActionTranslator",
@@ -142,7 +145,7 @@ def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) 
     path = find_folder(path)
     config = read_config(path / CONFIG_FILE)
     version = config.get("format_version")
-    if not isinstance(version, int) or version < 1 or "model" not in config:
+    if type(version) is not int or version < 1 or "model" not in config:
         raise CheckpointError(f"{path / CONFIG_FILE} was not written by generative_policies.checkpoints.save")
     if version > FORMAT_VERSION:
         raise CheckpointError(
@@ -150,17 +153,32 @@ def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) 
             f"upgrade generative-policies"
         )
     names = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in classes}
+    num_tensors = len(read_header(path))
     try:
-        with torch.device("meta"):  # shapes alone, so that no file can claim memory before its weights are there
+        # Shapes alone, so that no file can claim memory before its weights are there.
+        with torch.device("meta"), building(num_tensors):
             model = build(config["model"], names)
     except CheckpointError as error:
         raise CheckpointError(f"{path / CONFIG_FILE}: {error}") from None
-    except (ValueError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError) as error:
-        raise CheckpointError(f"{path / CONFIG_FILE} does not describe a model: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path / CONFIG_FILE} does not describe a model: {brief(error)}") from error
     if not isinstance(model, nn.Module):
-        raise CheckpointError(f"{path / CONFIG_FILE} describes no model, but {model!r}")
+        raise CheckpointError(f"{path / CONFIG_FILE} describes no model, but {model!r:.200}")
     load_weights(model, path)
     return model.eval()
+
+
+def read_header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a checkpoint folder's tensors by their names, without reading them.
+
+    Raises:
+        CheckpointError: If the file is missing, truncated or foreign.
+    """
+    weights = path / WEIGHTS_FILE
+    try:
+        return read_shapes(weights)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{weights} cannot be read, it is missing, truncated or foreign: {error}") from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -171,26 +189,17 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     weights = path / WEIGHTS_FILE
     try:
-        if not weights.is_file():
-            raise FileNotFoundError(f"no file {weights.name}")
-        # A copy, since tensors of the file are mapped memory that another save would pull away.
-        tensors = {name: tensor.clone() for name, tensor in load_file(weights).items()}
-        if len({tensor.dtype for tensor in tensors.values()}) > 1:
-            raise ValueError(f"tensors of several types: {sorted({str(tensor.dtype) for tensor in tensors.values()})}")
-        for name, tensor in tensors.items():
-            if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
-                raise ValueError(f"{name} holds other than finite real numbers")
-        state = model.state_dict()
-        if different := sorted(set(state) ^ set(tensors)):
-            raise RuntimeError(f"tensors missing or superfluous: {', '.join(different)}")
-        # Shapes alone get the file's tensors; what has memory keeps it, since an optimizer may hold it.
-        hollow = {name for name, tensor in state.items() if tensor.is_meta}
-        model.load_state_dict({name: tensors[name] for name in hollow}, strict=False, assign=True)
-        model.load_state_dict({name: tensors[name] for name in set(state) - hollow}, strict=False)
+        read_into(model, weights)
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{weights} cannot be read, it is missing, truncated or foreign: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{weights} does not fit {path / CONFIG_FILE}: {error}") from error
+
+
+def brief(error: Exception) -> str:
+    """Return an error's text, of a length that a terminal bears: it may quote what the file holds."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
 
 
 def find_folder(path: str | os.PathLike[str]) -> Path:
@@ -255,6 +264,8 @@ def describe(value: Any, names: Mapping[type[nn.Module], str]) -> Any:
         return [describe(item, names) for item in value]
     if isinstance(value, Mapping):
         return {"mapping": {str(key): describe(item, names) for key, item in value.items()}}
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise CheckpointError(f"a constructor argument of type {type(value).__name__} cannot be saved: {value!r}")

@@ -11,7 +11,8 @@ from torch import nn
 
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.checkpoints import load, save
-from generative_policies.data import ActionPairDataset
+from generative_policies.data import ActionPairDataset, DatasetError
+from generative_policies.data.array_files import read_arrays
 from generative_policies.models.dimensions import check_dim
 from generative_policies.rollouts.episodes import Act, Episode, MakeEnv, run_episodes, translated_act
 from generative_policies.training import FitSettings, fit, initial_weights
@@ -235,8 +236,13 @@ def write_round(episodes: Sequence[Episode], generator: torch.Generator, file: P
 
 
 def read_round(file: Path) -> tuple[list[Episode], torch.Tensor]:
-    """Read what ``write_round`` wrote, but for successes, which no learner looks at."""
-    with np.load(file) as arrays:
+    """Read what ``write_round`` wrote, but for successes, which no learner looks at.
+
+    Raises:
+        DatasetError: If the file is truncated or foreign.
+    """
+    arrays = read_arrays(file)
+    try:
         bounds = np.cumsum(arrays["lengths"])[:-1]
         ends = np.cumsum(arrays["lengths"] + 1)[:-1]
         count = len(arrays["lengths"])
@@ -254,4 +260,7 @@ def read_round(file: Path) -> tuple[list[Episode], torch.Tensor]:
             Episode(int(seed), observations, actions, rewards, None, state, terminated=bool(terminated))
             for seed, observations, actions, rewards, state, terminated in parts
         ]
-        return episodes, torch.as_tensor(arrays["generator"])
+        generator = torch.as_tensor(arrays["generator"])
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise DatasetError(f"{file} holds no round of episodes, remove it: {error!r}") from error
+    return episodes, generator

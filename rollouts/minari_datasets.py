@@ -11,19 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import minari
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from minari.data_collector import EpisodeBuffer
 from minari.utils import create_dataset_from_buffers
 
+from generative_policies.data.minari_files import DatasetError, open_dataset, read_episodes
 from generative_policies.rollouts.episodes import Episode
 
 ROOT_VARIABLE = "MINARI_DATASETS_PATH"
-
-
-class DatasetError(ValueError):
-    """A dataset that cannot be read, or holds other things than what was asked for; the message names it."""
 
 
 def write_dataset(
@@ -97,20 +93,15 @@ def read_dataset(source: str | Path) -> list[Episode]:
     Raises:
         DatasetError: If there is none, it cannot be read, has no episode, or observes other than vectors.
     """
-    folder = Path(source)
-    folder = folder / "data" if (folder / "data").is_dir() else folder
-    try:
-        dataset: Any = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(str(source))
-        found = list(dataset.iterate_episodes())
-    except (OSError, ValueError, KeyError, AssertionError) as error:
-        raise DatasetError(f"{source} is no Minari dataset that can be read: {error}") from error
+    dataset = open_dataset(source)
+    found = read_episodes(source, dataset)
     if not found:
         raise DatasetError(f"{source} holds no episode")
     if not all(isinstance(episode.observations, np.ndarray) and episode.observations.ndim == 2 for episode in found):
         raise DatasetError(f"{source} must observe vectors, got {dataset.observation_space}")
     if not all(isinstance(episode.actions, np.ndarray) and episode.actions.ndim == 2 for episode in found):
         raise DatasetError(f"{source} must hold actions that are vectors, got {dataset.action_space}")
-    return [_episode(episode) for episode in found]
+    return [_episode(source, episode) for episode in found]
 
 
 def dataset_shift(spec: EnvSpec) -> Any:
@@ -120,11 +111,14 @@ def dataset_shift(spec: EnvSpec) -> Any:
 
 
 def dataset_env(source: str | Path) -> EnvSpec | None:
-    """Return the spec of the env that a dataset was played in, ``None`` where it was not recorded."""
-    folder = Path(source)
-    folder = folder / "data" if (folder / "data").is_dir() else folder
-    dataset: Any = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(str(source))
-    spec: EnvSpec | None = dataset.env_spec
+    """Return the spec of the env that a dataset was played in, ``None`` where it was not recorded.
+
+    It may name any function, so that an env is not made of it where the dataset is a stranger's.
+
+    Raises:
+        DatasetError: If there is no dataset, or it cannot be read.
+    """
+    spec: EnvSpec | None = open_dataset(source).env_spec
     return spec
 
 
@@ -163,8 +157,29 @@ def _buffer(episode: Episode) -> EpisodeBuffer:
     )
 
 
-def _episode(data: Any) -> Episode:
+def _episode(source: str | Path, data: Any) -> Episode:
     infos = data.infos or {}
+    steps = len(data.actions)
+    rows = {"observations": steps + 1, "rewards": steps, "terminations": steps}
+    arrays = {name: getattr(data, name) for name in rows}
+    for name in ("seed", "state", "source_action", "is_success"):
+        if name in infos:
+            rows[name], arrays[name] = steps + 1, infos[name]
+    for name, count in {"actions": steps, **rows}.items():
+        array = arrays.get(name, data.actions)
+        axes = 1 if name in ("rewards", "terminations", "seed", "is_success") else 2
+        if (
+            not isinstance(array, np.ndarray)
+            or array.dtype.kind not in "fiub"
+            or array.shape[:1] != (count,)
+            or array.ndim != axes
+        ):
+            found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise DatasetError(
+                f"{source}: {name} of episode {data.id} must be {count} rows of numbers of {axes} axes, got {found}"
+            )
+    if steps == 0:
+        raise DatasetError(f"{source}: episode {data.id} has no step")
     source_actions = infos.get("source_action")
     success = infos.get("is_success")
     return Episode(

@@ -27,9 +27,7 @@ def versions() -> dict[str, str | None]:
 
 def settings_and_versions(settings: Any) -> dict[str, Any]:
     """Return settings (a dataclass) and versions, as JSON holds them."""
-    assert is_dataclass(settings) and not isinstance(settings, type)
-    content: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
-    return {"settings": content, "versions": versions()}
+    return {"settings": _as_json(settings), "versions": versions()}
 
 
 def same_settings(file: Path, settings: Any, free: Sequence[str] = (), inputs: Mapping[str, str] | None = None) -> bool:
@@ -42,14 +40,34 @@ def same_settings(file: Path, settings: Any, free: Sequence[str] = (), inputs: M
         inputs: Digests of the files that results depend on, as they stand under ``"inputs"``.
     """
     try:
-        content = json.loads(file.read_text())
-        written = content["settings"]
-    except (OSError, ValueError, KeyError):
+        content = read_json(file)
+    except (OSError, ValueError):
         return False
-    expected = settings_and_versions(settings)["settings"]
+    written = content.get("settings")
+    if not isinstance(written, dict):
+        return False
+    expected = _as_json(settings)
     return content.get("inputs", {}) == dict(inputs or {}) and all(
         written.get(name) == value for name, value in expected.items() if name not in free
     )
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a file.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it holds something else; the message names it.
+    """
+    if not file.is_file():  # a pipe would never end
+        raise FileNotFoundError(f"no file {file}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{file} is damaged, remove it to have it made again: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must hold a JSON object, got {type(content).__name__}; remove it")
+    return content
 
 
 def digest(path: Path) -> str:
@@ -80,6 +98,12 @@ def require_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def _as_json(settings: Any) -> dict[str, Any]:
+    assert is_dataclass(settings) and not isinstance(settings, type)
+    content: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
+    return content
 
 
 def _commit() -> str | None:

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,10 @@ from generative_policies.policies import EpisodicPolicy
 from generative_policies.rollouts.episodes import Act, EpisodeContext, source_act
 from generative_policies.rollouts.experts import SHIPPED_FOLDER, load_expert
 from generative_policies.rollouts.provenance import digest
+
+
+class PickledFileWarning(UserWarning):
+    """A file is about to be loaded that can run any code."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def load_source(path: str | Path, vecnormalize: Path | None = None) -> SourcePol
 
     Args:
         path: The name of a shipped expert, a folder that ``policies.save_policy`` wrote, or a zip of any algorithm of
-            SB3. A zip is pickled: load it only from somebody you trust.
+            SB3. A zip is pickled: load it only from somebody you trust. The first one of a process warns of that.
         vecnormalize: The ``VecNormalize`` statistics that the policy was trained with, as SB3 saves them, pickled too.
 
     Raises:
@@ -107,6 +112,7 @@ def load_zip(path: Path) -> BasePolicy:
     """
     if not path.is_file():
         raise CheckpointError(f"no policy at {path}: no such file")
+    warn_of_pickles(path)
     try:
         data, params, _ = load_from_zip_file(path, device="cpu")
         assert data is not None and params is not None  # a zip of SB3 has both
@@ -119,7 +125,9 @@ def load_zip(path: Path) -> BasePolicy:
         policy: BasePolicy = policy_class(data["observation_space"], data["action_space"], **arguments)
         weights: Any = params["policy"]
         policy.load_state_dict(weights)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError, AttributeError) as error:
+    except (AssertionError, AttributeError, EOFError, LookupError, OSError) as error:
+        raise CheckpointError(f"{path} is no zip of SB3 that can be read: {error!r}") from error
+    except (RuntimeError, TypeError, ValueError, pickle.UnpicklingError, zlib.error) as error:
         raise CheckpointError(f"{path} is no zip of SB3 that can be read: {error}") from error
     policy.set_training_mode(False)
     return policy
@@ -131,11 +139,15 @@ def load_statistics(path: Path) -> ObservationStatistics | None:
     Raises:
         CheckpointError: If the file is missing or something else.
     """
+    if path.is_file():
+        warn_of_pickles(path)
     try:
         with path.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that differ
             normalize = pickle.load(stream)  # SB3 has no other format; the docstrings warn of it
-    except (OSError, pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
+    except (AttributeError, EOFError, ImportError, LookupError, OSError) as error:
+        raise CheckpointError(f"{path} holds no VecNormalize statistics that can be read: {error!r}") from error
+    except (TypeError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} holds no VecNormalize statistics that can be read: {error}") from error
     if not isinstance(normalize, VecNormalize):
         raise CheckpointError(f"{path} must hold a VecNormalize, got {type(normalize).__name__}")
@@ -147,3 +159,21 @@ def load_statistics(path: Path) -> ObservationStatistics | None:
     return ObservationStatistics(
         np.array(statistics.mean), np.sqrt(np.array(statistics.var) + normalize.epsilon), float(normalize.clip_obs)
     )
+
+
+def warn_of_pickles(path: Path) -> None:
+    """Warn, once a process, that a file from outside of this package can run any code when it is loaded."""
+    global _has_warned
+    if _has_warned or path.resolve().is_relative_to(Path(__file__).resolve().parent):
+        return
+    _has_warned = True
+    warnings.warn(
+        f"{path} is pickled, as are all zips and VecNormalize statistics of Stable-Baselines3: loading it runs "
+        "whatever its author put in. Load such files from people you trust alone; "
+        "generative_policies.policies.save_policy writes folders that are safe to pass on",
+        PickledFileWarning,
+        stacklevel=3,
+    )
+
+
+_has_warned = False

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from generative_policies.rollouts.provenance import read_json
+
 Result = dict[str, Any]
 RunUnit = Callable[..., Result]
 ATTEMPTS = 2
@@ -71,6 +73,7 @@ def run_units(
 
     Raises:
         ImportError: If Ray is asked for and not installed.
+        ValueError: If the file of a result is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     waiting = [unit for unit in units if not _result_file(folder, unit).exists()]
@@ -79,9 +82,7 @@ def run_units(
         runner = _run_on_ray if ray else _run_in_processes
         failed = runner(function, waiting, folder, processes, attempts, bar) if waiting else []
     results = {
-        unit.name: json.loads(_result_file(folder, unit).read_text())
-        for unit in units
-        if _result_file(folder, unit).exists()
+        unit.name: read_json(_result_file(folder, unit)) for unit in units if _result_file(folder, unit).exists()
     }
     return results, failed
 

@@ -1,6 +1,7 @@
 """Checkpoints: everything comes back, nothing foreign gets in, no code runs."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -254,6 +255,15 @@ class Payload:
         return (Path.touch, (self.mark,))
 
 
+def transformer(**arguments: Any) -> Any:
+    sizes = {"target_dim": 2, "embed_dim": 8, "num_heads": 2}
+    return {"class": "generative_policies.models.DiffusionTransformer", "arguments": sizes | arguments}
+
+
+def planner(**arguments: Any) -> Any:
+    return {"class": "generative_policies.policies.FlowPlanner", "arguments": {"obs_dim": 3} | arguments}
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated weights": (
         lambda path: (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:-20]),
@@ -335,6 +345,27 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: edit(path, lambda c: c["model"]["arguments"].update(obs_dim=10**12) or c),
         "does not fit",
     ),
+    "a billion layers": (
+        lambda path: edit(path, lambda c: c | {"model": transformer(num_layers=10**9)}),
+        "more than .* tensors, the file has",
+    ),
+    "an answer in a year": (
+        lambda path: edit(path, lambda c: c | {"model": planner(num_steps=10**12)}),
+        "num_steps must be at most",
+    ),
+    "a header of all bytes": (
+        lambda path: (path / "model.safetensors").write_bytes((2**63).to_bytes(8, "little") + b"{}"),
+        "cannot be read.*header",
+    ),
+    "a pipe for weights": (
+        lambda path: ((path / "model.safetensors").unlink(), os.mkfifo(path / "model.safetensors")),
+        "cannot be read.*no file",
+    ),
+    "endless zeros for weights": (
+        lambda path: ((path / "model.safetensors").unlink(), (path / "model.safetensors").symlink_to("/dev/zero")),
+        "cannot be read.*no file",
+    ),
+    "a version that is true": (lambda path: edit(path, lambda c: c | {"format_version": True}), "was not written"),
     "no model": (lambda path: edit(path, lambda c: c | {"model": 3}), "describes no model"),
 }
 

@@ -10,6 +10,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from generative_policies.models.dimensions import check_number
 from generative_policies.policies import ChunkPolicy
 from generative_policies.policies.observation_map import Rows
 from generative_policies.wrappers.recording import from_record, record_model
@@ -33,8 +34,7 @@ class LatentAction(ActionTransform):
         self.policy = loaded_policy(policy, ChunkPolicy, kind, observation_space, target)
         if self.policy.noise_dim == 0:
             raise ValueError(f"{type(self.policy).__name__} takes no noise, there is nothing to steer it by")
-        if not (np.isfinite(limit) and limit > 0):
-            raise ValueError(f"limit must be positive and finite, got {limit}")
+        limit = check_number("limit", limit, positive=True)
         self.steps_per_action = self.policy.replan_interval
         self._taken = 0
         self._plan: NDArray[Any] | None = None

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box
 
+DTYPES = tuple(np.dtype(kind).name for kind in "efdbhilBHIL")
+
 
 class InMemory(dict[str, Any]):
     """An object of this process in a spec: ``gymnasium.make(env.spec)`` takes it as it is, JSON refuses it.
@@ -63,13 +65,20 @@ def as_box(space: Any) -> Any:
     """Return the Box of a mapping of its ``low``, ``high`` and ``dtype``; anything else as it is.
 
     Raises:
-        ValueError: If a bound is missing, or a name is another.
+        TypeError: If the dtype is no word.
+        ValueError: If a bound is missing, or a name is another, or the dtype is.
     """
     if not isinstance(space, Mapping):
         return space
     if not {"low", "high"} <= set(space) <= {"low", "high", "dtype"}:
         raise ValueError(f"a space is described by its low and high, and a dtype; got {sorted(space)}")
-    dtype: Any = np.dtype(space.get("dtype", "float32"))
+    dtype: Any = space.get("dtype", "float32")
+    if not isinstance(dtype, str | np.dtype | type):
+        raise TypeError(f"the dtype of a space is a word such as float32, got {dtype!r}")
+    # A string's own length is part of its type, of gigabytes if it likes.
+    if isinstance(dtype, str) and dtype not in DTYPES:
+        raise ValueError(f"the dtype of a space is one of {', '.join(DTYPES)}; got {dtype!r:.50}")
+    dtype = np.dtype(dtype)
     return Box(np.asarray(space["low"], dtype=dtype), np.asarray(space["high"], dtype=dtype), dtype=dtype.type)
 
 

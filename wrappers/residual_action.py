@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
+from generative_policies.models.dimensions import check_number
 from generative_policies.policies import EpisodicPolicy
 from generative_policies.policies.observation_map import Rows
 from generative_policies.wrappers.recording import from_record, record_model
@@ -31,8 +32,7 @@ class Residual(ActionTransform):
     ) -> None:
         target = bounded_box("the env's action space", action_space)
         self.policy = loaded_policy(policy, BasePolicy, "one of SB3", observation_space, target)
-        if not (np.isfinite(scale) and scale > 0):
-            raise ValueError(f"scale must be positive and finite, got {scale}")
+        scale = check_number("scale", scale, positive=True)
         half_range = 0.5 * (target.high.astype(np.float64) - target.low)
         self.reach = scale * half_range
         self.state: tuple[NDArray[Any], ...] | None = None

@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from generative_policies.data import pad_rows
 from generative_policies.export import load_model
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_block
 from generative_policies.policies import load_policy
 from generative_policies.policies.observation_map import Rows, map_rows
 
@@ -43,7 +43,7 @@ class ActionTransform(ABC):
         self.observation_space = observation_space
         self.target_action_space = action_space
         self.action_space = policy_action_space
-        self.block = check_dim("block", block)
+        self.block = check_block(block)
         # With an axis for the batch: of one row and its bounds, alike in shape, numpy finds the minimum in a third of
         # the time that broadcasting takes.
         self._low, self._high = policy_action_space.low[None], policy_action_space.high[None]

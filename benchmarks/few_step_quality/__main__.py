@@ -1,6 +1,5 @@
 """Train a flow and its students on three tasks, and measure all of them in few steps."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from benchmarks.few_step_quality.methods import Budget
 from benchmarks.few_step_quality.report import markdown, plot, verdicts
 from benchmarks.few_step_quality.tasks import TASKS, Sizes
-from generative_policies.rollouts.provenance import require_writable, same_settings, write_json
+from generative_policies.rollouts.provenance import read_json, require_writable, same_settings, write_json
 
 NAME = "few_step_quality"
 # To be raised when a method's training changes: results of another version are not kept.
@@ -73,7 +72,7 @@ def run(settings: Settings) -> dict[str, Any]:
         file = folder / f"{unit.task}-{unit.seed}.json"
         if not same_settings(file, unit):
             write_json(file, unit, {"rows": TASKS[unit.task](unit.seed, unit.sizes, settings.models)})
-        rows += json.loads(file.read_text())["rows"]
+        rows += read_json(file)["rows"]
     command = f"python -m benchmarks.{NAME}"
     write_json(settings.output / f"{NAME}.json", replace(settings, output=Path()), {"verdicts": verdicts(rows)})
     (settings.output / f"{NAME}.md").write_text(markdown(rows, command))

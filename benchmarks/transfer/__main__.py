@@ -1,6 +1,5 @@
 """The command: units that have no result yet are run, then table, claims and plots are made of all there are."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from benchmarks.transfer.run_unit import run_unit
 from benchmarks.transfer.tables import Results, format_claims, format_target, report
 from benchmarks.transfer.targets import SHORT, TARGETS, Target
 from generative_policies.rollouts.arms import ArmTask
-from generative_policies.rollouts.provenance import require_writable, write_json
+from generative_policies.rollouts.provenance import read_json, require_writable, write_json
 from generative_policies.rollouts.units import Unit, run_units
 
 # Seconds of a unit on one of two busy cores, for the forecast; an arm that is not here takes DEFAULT_SECONDS.
@@ -102,7 +101,7 @@ def read(settings: Settings) -> Results:
                 file = settings.output / "transfer" / f"{unit_name(name, row, seed)}.json"
                 if not file.exists():
                     continue
-                result = json.loads(file.read_text())
+                result = read_json(file)
                 if result["fingerprint"] != target.task(row, seed, settings.episodes).fingerprint():
                     raise ValueError(f"{file} was made with other settings: remove it, or choose another output")
                 found.setdefault(name, {}).setdefault(row.name, []).append(result)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from generative_policies.action_translation.translator import ActionTranslator
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.inverse_dynamics import FlowInverseDynamics, InverseDynamics
+from generative_policies.models.dimensions import check_part
 from generative_policies.models.encoders import Condition
 from generative_policies.models.normalizer import Normalizer
 
@@ -35,11 +36,8 @@ class ComposedActionTranslator(ActionTranslator):
     """
 
     def __init__(self, inverse_dynamics: InverseDynamics, forward_dynamics: MlpForwardDynamics) -> None:
-        if not isinstance(inverse_dynamics, InverseDynamics) or not isinstance(forward_dynamics, MlpForwardDynamics):
-            raise TypeError(
-                f"expected an InverseDynamics and an MlpForwardDynamics, got {type(inverse_dynamics).__name__} and "
-                f"{type(forward_dynamics).__name__}"
-            )
+        check_part("inverse_dynamics", inverse_dynamics, InverseDynamics)
+        check_part("forward_dynamics", forward_dynamics, MlpForwardDynamics)
         if inverse_dynamics.observation_encoder is not None:
             raise ValueError(
                 "inverse_dynamics must take observations that are vectors, as the forward dynamics predicts them, "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from generative_policies.action_translation.translator import ActionTranslator, fit_action_normalizers
 from generative_policies.models.arrays import ArrayT
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_net_arch, check_num_steps, check_number, check_part
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder, ObservationAndVectorEncoder
 from generative_policies.models.flow import ConditionalFlowModel, FlowInputs
 from generative_policies.models.priors import GaussianPrior, LiftedSourcePrior, Prior, SourcePrior
@@ -62,9 +62,9 @@ class FlowActionTranslator(ActionTranslator):
         self.config = {
             "action_dim": action_dim,
             "obs_dim": obs_dim,
-            "net_arch": tuple(net_arch),
+            "net_arch": check_net_arch(net_arch, minimum=0),
             "source_action_dim": source_action_dim,
-            "prior_noise": None if prior_noise is None else float(prior_noise),
+            "prior_noise": None if prior_noise is None else check_number("prior_noise", prior_noise),
             "num_steps": num_steps,
             "encoder": encoder,
             "flow": flow,
@@ -75,8 +75,10 @@ class FlowActionTranslator(ActionTranslator):
             raise ValueError(f"prior_noise is superfluous: {type(self).__name__} starts at Gaussian noise")
         if superfluous:
             raise ValueError(f"{' and '.join(superfluous)} are the given flow's own: leave them away")
+        if flow is not None:
+            check_part("flow", flow, ConditionalFlowModel)
         default_num_steps = self.default_num_steps if flow is None else flow.default_num_steps
-        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
+        self.num_steps = default_num_steps if num_steps is None else check_num_steps(num_steps)
         self.noise_dim = action_dim
         cond_dim = obs_dim + (self.source_action_dim if self.source_as_condition else 0)
         if flow is None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from generative_policies.action_translation.translator import ActionTranslator, fit_action_normalizers
+from generative_policies.models.dimensions import check_net_arch
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder, ObservationAndVectorEncoder
 from generative_policies.models.mlp import Mlp
 from generative_policies.models.normalizer import Normalizer
@@ -45,7 +46,7 @@ class MlpActionTranslator(ActionTranslator):
         self.config = {
             "action_dim": action_dim,
             "obs_dim": obs_dim,
-            "net_arch": tuple(net_arch),
+            "net_arch": check_net_arch(net_arch, minimum=0),
             "source_action_dim": source_action_dim,
             "encoder": encoder,
         }

@@ -17,7 +17,7 @@ from generative_policies.models.arrays import (
     parameter_like,
     rows_are_checked,
 )
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_part
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
 from generative_policies.models.normalizer import Normalizer
 
@@ -46,6 +46,8 @@ class ActionTranslator(nn.Module, ABC):
         self, action_dim: int, obs_dim: int, source_action_dim: int | None = None, encoder: Encoder | None = None
     ) -> None:
         super().__init__()
+        if encoder is not None:
+            check_part("encoder", encoder, Encoder)
         if encoder is not None and encoder.output_dim != obs_dim:
             raise ValueError(f"encoder gives {encoder.output_dim} features, but obs_dim is {obs_dim}")
         self.action_dim = check_dim("action_dim", action_dim)

@@ -4,6 +4,7 @@ from generative_policies.data.action_pairs import ActionPairDataset
 from generative_policies.data.demonstrations import OBSERVATION, Demonstrations, Windows, join_vectors
 from generative_policies.data.episode_generator import episode_generator
 from generative_policies.data.episodic import EpisodicDataset
+from generative_policies.data.minari_files import DatasetError
 from generative_policies.data.next_states import NextStateDataset
 from generative_policies.data.padding import pad_rows
 from generative_policies.data.transitions import TransitionDataset
@@ -11,6 +12,7 @@ from generative_policies.data.transitions import TransitionDataset
 __all__ = [
     "OBSERVATION",
     "ActionPairDataset",
+    "DatasetError",
     "Demonstrations",
     "EpisodicDataset",
     "NextStateDataset",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generative_policies.data.episodic import choose_held_out
+from generative_policies.data.minari_files import DatasetError, open_dataset, read_episodes
 
 if TYPE_CHECKING:
     import gymnasium  # importing this package must not load it
@@ -174,19 +175,23 @@ class Demonstrations:
 
         Raises:
             FileNotFoundError: If there is none.
+            DatasetError: If it cannot be read.
             ValueError: If it has no episode, or one of a single step.
         """
-        import minari  # takes a second
+        if not isinstance(dataset, str | Path):
+            return cls._of_dataset(dataset, read_episodes(dataset, dataset))
+        opened = open_dataset(dataset)
+        try:
+            return cls._of_dataset(opened, read_episodes(dataset, opened))
+        except DatasetError:
+            raise
+        except ValueError as error:
+            raise DatasetError(f"{dataset} holds no demonstrations: {error}") from error
 
-        if isinstance(dataset, str | Path):
-            folder = Path(dataset)
-            if (folder / "data").is_dir():
-                folder = folder / "data"
-            dataset = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(str(dataset))
+    @classmethod
+    def _of_dataset(cls, dataset: Any, episodes: Sequence[Any]) -> Self:
         return cls.from_episodes(
-            list(dataset.iterate_episodes()),
-            observation_space=dataset.observation_space,
-            action_space=dataset.action_space,
+            episodes, observation_space=dataset.observation_space, action_space=dataset.action_space
         )
 
     def select(self, episodes: NDArray[Any]) -> Self:

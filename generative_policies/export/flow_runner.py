@@ -8,7 +8,7 @@ from generative_policies.export.onnx_model import OnnxModel
 from generative_policies.export.onnx_session import OnnxSession
 from generative_policies.models import GenerativeModel, Normalizer, Prior
 from generative_policies.models.arrays import Array, check_rows, common_batch, standard_normal
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_num_steps
 from generative_policies.models.encoders import Condition
 
 
@@ -42,7 +42,7 @@ class OnnxFlow(OnnxModel, GenerativeModel):
         self.encoder = None if arguments["encoder"] is None else input_encoder(arguments["encoder"], self.cond_dim)
         self._takes = self.encoder is not None, arguments["source_dim"] is not None
         self.prior = StartInside(self.target_dim, arguments["source_dim"])
-        self.default_num_steps = check_dim("num_steps", described.num_steps or 0)
+        self.default_num_steps = check_num_steps(described.num_steps or 0)
         condition = () if self.encoder is None else self.encoder.input_shapes
         source = () if self.source_shape is None else (self.source_shape,)
         session.check_shapes(self.sample_shape, *condition, *source, self.sample_shape)

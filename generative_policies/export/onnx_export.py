@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from generative_policies.checkpoints import write_synced
 from generative_policies.export.graph import Graph
+from generative_policies.export.graph_check import METADATA
 from generative_policies.export.interface import DTYPES, Input, Interface
 from generative_policies.export.kinds import check_dtype, interface
-from generative_policies.export.onnx_session import METADATA, OnnxSession, require
+from generative_policies.export.onnx_session import OnnxSession, require
 from generative_policies.export.recording import BATCHES, ExportError, record
 from generative_policies.export.translation import OPSET, TYPES, translate
 from generative_policies.models.arrays import evaluating, parameter_like

@@ -66,6 +66,8 @@ class OnnxModel:
         """
         path = Path(path).absolute()
         try:
+            if not path.is_file():  # a pipe or a device would never end
+                raise FileNotFoundError("no such file")
             content = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generative_policies.checkpoints import CheckpointError
-from generative_policies.export.graph import OPERATORS
-from generative_policies.export.interface import Input, Interface
+from generative_policies.export.graph_check import checked_interface
+from generative_policies.export.interface import Interface
 from generative_policies.models.arrays import CHUNK_ROWS, same_batch, standard_normal
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-METADATA = "generative_policies"  # the key of the interface in the file
 
 
 def require(module: str) -> Any:  # a module
@@ -46,7 +45,8 @@ class OnnxSession:
             whatever shares a robot's computer.
 
     Raises:
-        CheckpointError: If the file is truncated or foreign, or holds what no export writes.
+        CheckpointError: If the file is truncated or foreign, or holds what no export writes, or its graph does not
+            compute what its metadata tell.
         ImportError: If ONNX Runtime or onnx is not installed.
     """
 
@@ -54,7 +54,7 @@ class OnnxSession:
         onnx, runtime = require("onnx"), require("onnxruntime")
         try:
             model = onnx.ModelProto.FromString(content)
-            self.interface = _checked_interface(onnx, model)
+            self.interface: Interface = checked_interface(onnx, model)
             options = runtime.SessionOptions()
             options.intra_op_num_threads = num_threads
             options.inter_op_num_threads = 1
@@ -64,6 +64,7 @@ class OnnxSession:
             # Threads that wait for work in a loop would take the time of whatever else a robot's computer does.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            _check_answer(session, self.interface)
         except Exception as error:  # what protobuf and ONNX Runtime raise has no other base
             raise CheckpointError(f"{name} is no exported model, it is truncated or foreign: {error}") from error
         self.name = name
@@ -154,13 +155,24 @@ class OnnxSession:
     def _answer(self, feed: dict[str, NDArray[Any]], batch: int) -> NDArray[Any]:
         """Run the graph, on some rows at a time where there are many."""
         if batch <= CHUNK_ROWS:
-            answer: NDArray[Any] = self._run(self._outputs, feed)[0]
-            return answer
+            return self._run_rows(feed, batch)
         parts = [
             {name: rows[start : start + CHUNK_ROWS] for name, rows in feed.items()}
             for start in range(0, batch, CHUNK_ROWS)
         ]
-        return np.concatenate([self._run(self._outputs, part)[0] for part in parts])
+        return np.concatenate(
+            [self._run_rows(part, min(CHUNK_ROWS, batch - k * CHUNK_ROWS)) for k, part in enumerate(parts)]
+        )
+
+    def _run_rows(self, feed: dict[str, NDArray[Any]], batch: int) -> NDArray[Any]:
+        """Run the graph, which answers a row for a row where the file is as it was written."""
+        try:
+            answer: NDArray[Any] = self._run(self._outputs, feed)[0]
+        except Exception as error:  # ONNX Runtime's errors have no other base
+            raise CheckpointError(f"{self.name} cannot be computed, its graph is damaged: {error}") from error
+        if len(answer) != batch:
+            raise CheckpointError(f"{self.name} is damaged: its graph answers {len(answer)} rows for {batch}")
+        return answer
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxSession":
         return self
@@ -169,40 +181,13 @@ class OnnxSession:
         return OnnxSession, (self._content, self.name, self._num_threads)
 
 
-def _checked_interface(onnx: Any, model: Any) -> Interface:  # neither has types that mypy could see
-    """The interface that a file's metadata tell, of a file that holds what an export writes and nothing else.
+def _check_answer(session: Any, interface: Interface) -> None:  # ONNX Runtime has no types
+    """Check that a graph answers rows of zeros in the shape that its metadata tell.
 
     Raises:
-        ValueError: If it is another.
+        ValueError: If it does not.
     """
-    graph = model.graph
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    if METADATA not in metadata:
-        raise ValueError("it was not written by generative_policies.export.export_onnx")
-    if model.functions or graph.sparse_initializer or {entry.domain for entry in model.opset_import} != {""}:
-        raise ValueError("it holds functions or operators beside ONNX's own")
-    foreign = {node.op_type for node in graph.node if node.domain or node.op_type not in OPERATORS}
-    if foreign:
-        raise ValueError(f"it holds operators that no export writes: {', '.join(sorted(foreign))}")
-    for tensor in graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise ValueError(f"its constant {tensor.name!r} lies in another file")
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ValueError(f"its constant {tensor.name!r} holds other than finite numbers")
-    interface = Interface.from_json(metadata[METADATA])
-    expected = [*interface.inputs, Input(interface.output, interface.output_shape)]
-    found = [_input(onnx, value) for value in (*graph.input, *graph.output)]
-    if found != expected:
-        raise ValueError(f"its metadata tell of {expected}, the graph has {found}")
-    return interface
-
-
-def _input(onnx: Any, value: Any) -> Input:
-    """An input or output of a graph."""
-    kind = value.type.tensor_type
-    first, *rest = kind.shape.dim
-    if first.HasField("dim_value"):
-        raise ValueError(f"the batch of {value.name!r} is fixed to {first.dim_value}")
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    return Input(value.name, tuple(dim.dim_value for dim in rest), dtype)
+    feed = {given.name: np.zeros((3, *given.shape), given.dtype) for given in interface.inputs}
+    answer = session.run([interface.output], feed)[0]
+    if answer.shape != (3, *interface.output_shape) or answer.dtype != np.float32:
+        raise ValueError(f"it answers three rows with {answer.dtype} of shape {answer.shape}")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from generative_policies.forward_dynamics.ensemble import MlpEnsemble
 from generative_policies.models.arrays import Array, ArrayT, as_caller, as_rows, check_rows, evaluating, parameter_like
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_net_arch
 from generative_policies.models.normalizer import Normalizer
 
 
@@ -39,7 +39,7 @@ class MlpForwardDynamics(nn.Module):
         self.config = {
             "obs_dim": obs_dim,
             "action_dim": action_dim,
-            "net_arch": tuple(net_arch),
+            "net_arch": check_net_arch(net_arch, minimum=0),
             "members": members,
         }
         self.obs_dim = check_dim("obs_dim", obs_dim)

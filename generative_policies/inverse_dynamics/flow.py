@@ -14,7 +14,7 @@ from generative_policies.inverse_dynamics.transition_encoders import (
     transition_encoder,
 )
 from generative_policies.models.arrays import Array
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_net_arch, check_num_steps, check_part
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.flow import ConditionalFlowModel, FlowInputs
 from generative_policies.models.residual_mlp import ResidualMlp
@@ -58,7 +58,7 @@ class FlowInverseDynamics(InverseDynamics):
         self.config = {
             "action_dim": action_dim,
             "obs_dim": obs_dim,
-            "net_arch": tuple(net_arch),
+            "net_arch": check_net_arch(net_arch, minimum=0),
             "next_obs_dim": next_obs_dim,
             "encoder": encoder,
             "num_steps": num_steps,
@@ -66,8 +66,10 @@ class FlowInverseDynamics(InverseDynamics):
         }
         if flow is not None and encoder is not None:
             raise ValueError("encoder is the given flow's own: leave it away")
+        if flow is not None:
+            check_part("flow", flow, ConditionalFlowModel)
         default_num_steps = 10 if flow is None else flow.default_num_steps
-        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
+        self.num_steps = default_num_steps if num_steps is None else check_num_steps(num_steps)
         self.noise_dim = action_dim
         cond_dim = obs_dim + self.next_obs_dim
         if flow is None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from generative_policies.inverse_dynamics.transition_encoders import FeatureChangeEncoder, ObservationChangeEncoder
 from generative_policies.models.arrays import Array, as_caller, as_rows, check_rows, evaluating, parameter_like
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_part
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.normalizer import Normalizer
 
@@ -41,6 +41,8 @@ class InverseDynamics(nn.Module, ABC):
         self, action_dim: int, obs_dim: int, next_obs_dim: int | None = None, encoder: Encoder | None = None
     ) -> None:
         super().__init__()
+        if encoder is not None:
+            check_part("encoder", encoder, Encoder)
         if encoder is not None and (encoder.output_dim != obs_dim or next_obs_dim is not None):
             raise ValueError(
                 f"an encoder must give obs_dim={obs_dim} features of the whole next observation, "

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from generative_policies.inverse_dynamics.inverse_dynamics import InverseDynamics
 from generative_policies.inverse_dynamics.transition_encoders import transition_encoder
+from generative_policies.models.dimensions import check_net_arch
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.mlp import Mlp
 from generative_policies.models.normalizer import Normalizer
@@ -45,7 +46,7 @@ class MlpInverseDynamics(InverseDynamics):
         self.config = {
             "action_dim": action_dim,
             "obs_dim": obs_dim,
-            "net_arch": tuple(net_arch),
+            "net_arch": check_net_arch(net_arch, minimum=0),
             "next_obs_dim": next_obs_dim,
             "encoder": encoder,
         }

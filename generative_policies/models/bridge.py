@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import standard_normal
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_number
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.priors import GaussianPrior, Prior, SourcePrior
@@ -86,8 +86,7 @@ class LatentBridgeModel(GenerativeModel):
             prior=prior,
             encoder=encoder,
         )
-        if not (math.isfinite(bridge_sigma) and bridge_sigma > 0):
-            raise ValueError(f"bridge_sigma must be positive and finite, got {bridge_sigma!r}")
+        self.bridge_sigma = check_number("bridge_sigma", bridge_sigma, positive=True)
         is_exact_source = isinstance(self.prior, SourcePrior) and self.prior.noise_scale == 0
         if not isinstance(self.prior, GaussianPrior) and not is_exact_source:
             # The network sees x_0: with noise around the source it would learn p(target | x_0), not p(target | source).
@@ -95,7 +94,6 @@ class LatentBridgeModel(GenerativeModel):
                 "a bridge starts at GaussianPrior(...) or at SourcePrior(..., noise_scale=0.0), "
                 f"got {type(self.prior).__name__} with {self.prior.config}"
             )
-        self.bridge_sigma = float(bridge_sigma)
         self.config |= {"bridge_sigma": self.bridge_sigma}
 
     def sample(
@@ -145,7 +143,7 @@ class LatentBridgeModel(GenerativeModel):
             raise ValueError(
                 f"solver must be 'sde' from a given source, got {solver!r}: an ODE from a point has no spread"
             )
-        if solver not in SOLVERS:
+        if not isinstance(solver, str) or solver not in SOLVERS:
             raise ValueError(f"solver must be one of sde, {', '.join(SOLVERS)}; got {solver!r}")
 
         times = tuple(min(t, LAST_TIME) for t in evaluation_times(num_steps, solver))

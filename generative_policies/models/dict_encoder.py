@@ -64,6 +64,8 @@ class DictObservationEncoder(Encoder):
         entries = {key: _shape(key, shapes[key]) for key in sorted(_mapping(shapes))}
         if not entries:
             raise ValueError("a dictionary observation needs at least one entry, got none")
+        if not isinstance(image_dtype, str | Mapping):
+            raise TypeError(f"image_dtype must be a word, or a mapping of keys to words; got {image_dtype!r}")
         given = {key: image_dtype for key in entries} if isinstance(image_dtype, str) else dict(image_dtype)
         if unknown := sorted(set(given) - set(entries)):
             raise ValueError(f"image_dtype names {unknown}, which are no entries; they are {sorted(entries)}")
@@ -195,7 +197,7 @@ def _mapping(shapes: Any) -> Mapping[str, Any]:
     """What the constructor was given, as a mapping; a Dict space is one of its own kind."""
     entries = getattr(shapes, "spaces", shapes)
     if not isinstance(entries, Mapping):
-        raise ValueError(f"expected a gymnasium.spaces.Dict or a mapping of keys to shapes, got {shapes!r}")
+        raise ValueError(f"shapes must be a gymnasium.spaces.Dict or a mapping of keys to shapes, got {shapes!r}")
     return entries
 
 

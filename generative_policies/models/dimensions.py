@@ -1,22 +1,75 @@
-"""Checks of the sizes that constructors and samplers take."""
+"""Checks of what constructors and samplers take, by the name of the argument."""
 
+import math
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
 MAX_LAYERS = 1_000
+MAX_BLOCK = 4_096  # rows that a single one is padded to
+MAX_NUM_STEPS = 10_000  # of a model's own: one that is loaded answers within seconds
 
 
-def check_net_arch(net_arch: Sequence[int], minimum: int = 1) -> tuple[int, ...]:
+def check_net_arch(net_arch: Sequence[int], minimum: int = 1, name: str = "net_arch") -> tuple[int, ...]:
     """Return hidden widths as a tuple.
 
     Raises:
+        TypeError: If it is no sequence.
         ValueError: If there are none, too many, or one of them is not a positive integer.
     """
+    if not isinstance(net_arch, Sequence | np.ndarray) or isinstance(net_arch, str):
+        raise TypeError(f"{name} must be a sequence of widths, got {net_arch!r}")
     widths = tuple(net_arch)
     if not minimum <= len(widths) <= MAX_LAYERS:
-        raise ValueError(f"net_arch must hold {minimum} to {MAX_LAYERS} widths, got {len(widths)}")
-    return tuple(check_dim("a width in net_arch", width) for width in widths)
+        raise ValueError(f"{name} must hold {minimum} to {MAX_LAYERS} widths, got {len(widths)}")
+    return tuple(check_dim(f"a width in {name}", width) for width in widths)
+
+
+def check_number(name: str, value: float, *, positive: bool = False, below: float = math.inf) -> float:
+    """Return a finite number that is not negative.
+
+    Args:
+        name: The argument's name, for the message.
+        value: The number.
+        positive: Whether zero is refused, too.
+        below: What it must be smaller than.
+
+    Raises:
+        TypeError: If it is no real number.
+        ValueError: If it is another.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (value > 0 if positive else value >= 0) or not value < below:  # NaN is neither
+        least = "positive" if positive else "at least 0"
+        raise ValueError(
+            f"{name} must be {least} and {'finite' if below == math.inf else f'below {below}'}, got {value!r}"
+        )
+    return float(value)
+
+
+def check_part(name: str, part: Any, kind: type[Any]) -> None:
+    """Check that a part of a model, or a model that another is built of, is of its kind.
+
+    Raises:
+        TypeError: If it is of another.
+    """
+    if not isinstance(part, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {type(part).__name__}")
+
+
+def check_num_steps(num_steps: int) -> int:
+    """Return a model's own number of solver steps.
+
+    Raises:
+        ValueError: If it is not an integer from 1 to ``MAX_NUM_STEPS``.
+    """
+    if check_dim("num_steps", num_steps) > MAX_NUM_STEPS:
+        raise ValueError(f"num_steps must be at most {MAX_NUM_STEPS}, got {num_steps}")
+    return int(num_steps)
 
 
 def check_dim(name: str, value: int, minimum: int = 1) -> int:
@@ -28,3 +81,14 @@ def check_dim(name: str, value: int, minimum: int = 1) -> int:
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
     return int(value)
+
+
+def check_block(block: int) -> int:
+    """Return the number of rows that batches are padded to a multiple of.
+
+    Raises:
+        ValueError: If it is not an integer from 1 to ``MAX_BLOCK``.
+    """
+    if check_dim("block", block) > MAX_BLOCK:
+        raise ValueError(f"block must be at most {MAX_BLOCK}, got {block}")
+    return int(block)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_num_steps
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.flow import ConditionalFlowModel
 from generative_policies.models.generative_model import GenerativeModel
@@ -58,7 +58,7 @@ class DistilledFlowModel(ConditionalFlowModel):
         prior: Prior | None = None,
         encoder: Encoder | None = None,
     ) -> None:
-        self.default_num_steps = check_dim("num_steps", num_steps)
+        self.default_num_steps = check_num_steps(num_steps)
         time_dim = 0 if num_steps == 1 else 32  # a single step starts at the same time always
         super().__init__(
             target_dim,

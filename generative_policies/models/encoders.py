@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import Array, as_rows, check_rows, parameter_like, rows_are_checked, same_batch
+from generative_policies.models.dimensions import check_dim, check_part
 from generative_policies.models.normalizer import Normalizer
 
 # What a caller passes as condition: one array, one an input of the encoder, or a mapping where it takes names.
@@ -148,8 +149,8 @@ class IdentityTwoInputEncoder(Encoder):
 
     def __init__(self, dim_1: int, dim_2: int) -> None:
         super().__init__()
-        self.normalizer_1 = Normalizer(dim_1)
-        self.normalizer_2 = Normalizer(dim_2)
+        self.normalizer_1 = Normalizer(check_dim("dim_1", dim_1))
+        self.normalizer_2 = Normalizer(check_dim("dim_2", dim_2))
         self.output_dim = dim_1 + dim_2
         self.input_shapes = ((dim_1,), (dim_2,))
         self.config = {"dim_1": dim_1, "dim_2": dim_2}
@@ -183,6 +184,7 @@ class ObservationAndVectorEncoder(Encoder):
 
     def __init__(self, observation_encoder: Encoder, dim: int) -> None:
         super().__init__()
+        check_part("observation_encoder", observation_encoder, Encoder)
         self.observation_encoder = observation_encoder
         self.normalizer = Normalizer(dim)
         self.output_dim = observation_encoder.output_dim + dim

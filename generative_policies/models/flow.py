@@ -5,7 +5,6 @@ Time runs from t = 0 (source) to t = 1 (target) along x_t = (1 - t) x_0 + t x_1.
 Source: Lipman et al. 2023, Flow Matching for Generative Modeling; Liu et al. 2023, Flow Straight and Fast.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,10 +13,17 @@ from torch import Tensor, nn
 
 from generative_policies.models.arrays import parameter_like
 from generative_policies.models.coupling import conditional_optimal_transport
+from generative_policies.models.dimensions import check_number
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.generative_model import GenerativeModel
 from generative_policies.models.priors import Prior
-from generative_policies.models.solvers import IndexedVelocity, evaluation_times, integrate_indexed, trajectory_indexed
+from generative_policies.models.solvers import (
+    SOLVERS,
+    IndexedVelocity,
+    evaluation_times,
+    integrate_indexed,
+    trajectory_indexed,
+)
 from generative_policies.models.velocity import uniform_times, velocity_at_times
 
 COUPLINGS = ("independent", "conditional_optimal_transport")
@@ -101,14 +107,12 @@ class ConditionalFlowModel(GenerativeModel):
             prior=prior,
             encoder=encoder,
         )
-        if coupling not in COUPLINGS:
+        if not isinstance(coupling, str) or coupling not in COUPLINGS:
             raise ValueError(f"coupling must be one of {', '.join(COUPLINGS)}; got {coupling!r}")
         if coupling != "independent" and self.prior.source_dim is not None:
             raise ValueError(f"coupling={coupling!r} is for drawn noise; a given source is paired with its own target")
-        if not (math.isfinite(condition_weight) and condition_weight >= 0):
-            raise ValueError(f"condition_weight must be finite and not negative, got {condition_weight}")
         self.coupling = coupling
-        self.condition_weight = float(condition_weight)
+        self.condition_weight = check_number("condition_weight", condition_weight)
         self.config |= {"coupling": coupling, "condition_weight": self.condition_weight}
 
     def path_loss(self, x_0: Tensor, x_1: Tensor, features: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -141,6 +145,8 @@ class ConditionalFlowModel(GenerativeModel):
         Raises:
             ValueError: If ``num_steps`` or ``solver`` is not one that it takes.
         """
+        if not isinstance(solver, str):
+            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
         evaluation_times(num_steps, solver)
 
     def adopt_statistics(self, flow: GenerativeModel) -> None:

@@ -22,7 +22,7 @@ from generative_policies.models.arrays import (
     rows_are_checked,
     standard_normal,
 )
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_net_arch, check_part
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
 from generative_policies.models.normalizer import Normalizer
 from generative_policies.models.priors import GaussianPrior, Prior
@@ -78,8 +78,8 @@ class GenerativeModel(nn.Module, ABC):
             ("prior", prior, Prior),
             ("encoder", encoder, Encoder),
         ):
-            if part is not None and not isinstance(part, kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {type(part).__name__}")
+            if part is not None:
+                check_part(name, part, kind)
         if encoder is not None and encoder.output_dim != cond_dim:
             raise ValueError(f"encoder gives {encoder.output_dim} features, but cond_dim is {cond_dim}")
         if prior is not None and prior.dim != target_dim:
@@ -88,7 +88,7 @@ class GenerativeModel(nn.Module, ABC):
             "target_dim": target_dim,
             "cond_dim": cond_dim,
             "diffusion_step_embed_dim": diffusion_step_embed_dim,
-            "down_dims": tuple(down_dims),
+            "down_dims": check_net_arch(down_dims, name="down_dims"),
             "horizon": horizon,
             "network": network,
             "prior": prior,

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import in_chunks
-from generative_policies.models.dimensions import check_net_arch
+from generative_policies.models.dimensions import check_dim, check_net_arch
 
 
 class Mlp(nn.Sequential):
@@ -25,11 +25,11 @@ class Mlp(nn.Sequential):
     """
 
     def __init__(self, input_dim: int, output_dim: int, net_arch: Sequence[int], *, zero_output: bool = False) -> None:
-        widths = (input_dim, *check_net_arch(net_arch, minimum=0))
+        widths = (check_dim("input_dim", input_dim), *check_net_arch(net_arch, minimum=0))
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.SiLU()]
-        output = nn.Linear(widths[-1], output_dim)
+        output = nn.Linear(widths[-1], check_dim("output_dim", output_dim))
         if zero_output:
             nn.init.zeros_(output.weight)
             nn.init.zeros_(output.bias)

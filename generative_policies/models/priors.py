@@ -1,13 +1,12 @@
 """Where a generative model starts: the distribution of x_0, in the target's normalised units."""
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_number
 from generative_policies.models.normalizer import Normalizer
 
 
@@ -80,8 +79,8 @@ class SourcePrior(Prior):
 
     def __init__(self, dim: int, noise_scale: float = 0.3) -> None:
         super().__init__(dim, source_dim=dim)
-        self.noise_scale = _check_noise_scale(noise_scale)
-        self.config = {"dim": dim, "noise_scale": noise_scale}
+        self.noise_scale = check_number("noise_scale", noise_scale)
+        self.config = {"dim": dim, "noise_scale": self.noise_scale}
 
     def x_0(self, noise: Tensor, source: Tensor | None, target_normalizer: Normalizer) -> Tensor:
         """Return the normalised source with noise around it."""
@@ -114,9 +113,9 @@ class LiftedSourcePrior(Prior):
     bias: Tensor
 
     def __init__(self, dim: int, source_dim: int, noise_scale: float = 0.3) -> None:
-        super().__init__(dim, source_dim)
-        self.noise_scale = _check_noise_scale(noise_scale)
-        self.config = {"dim": dim, "source_dim": source_dim, "noise_scale": noise_scale}
+        super().__init__(dim, check_dim("source_dim", source_dim))
+        self.noise_scale = check_number("noise_scale", noise_scale)
+        self.config = {"dim": dim, "source_dim": source_dim, "noise_scale": self.noise_scale}
         self.register_buffer("weight", torch.eye(dim, source_dim))
         self.register_buffer("bias", torch.zeros(dim))
 
@@ -138,9 +137,3 @@ class LiftedSourcePrior(Prior):
         weight = (solution / scale[:, None]).T  # (dim, source_dim)
         self.weight.copy_(weight)
         self.bias.copy_(normalized.mean(0) - weight @ mean)
-
-
-def _check_noise_scale(noise_scale: float) -> float:
-    if not (math.isfinite(noise_scale) and noise_scale >= 0):
-        raise ValueError(f"noise_scale must be finite and not negative, got {noise_scale!r}")
-    return float(noise_scale)

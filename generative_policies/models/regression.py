@@ -14,7 +14,7 @@ from generative_policies.models.arrays import (
     parameter_like,
     same_batch,
 )
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_net_arch, check_part
 from generative_policies.models.encoders import Condition, Encoder, IdentityEncoder
 from generative_policies.models.mlp import Mlp
 from generative_policies.models.normalizer import Normalizer
@@ -50,12 +50,14 @@ class MlpRegressor(nn.Module):
         encoder: Encoder | None = None,
     ) -> None:
         super().__init__()
+        if encoder is not None:
+            check_part("encoder", encoder, Encoder)
         if encoder is not None and encoder.output_dim != cond_dim:
             raise ValueError(f"encoder gives {encoder.output_dim} features, but cond_dim is {cond_dim}")
         self.config = {
             "target_dim": check_dim("target_dim", target_dim),
             "cond_dim": check_dim("cond_dim", cond_dim),
-            "net_arch": tuple(net_arch),
+            "net_arch": check_net_arch(net_arch, minimum=0),
             "horizon": check_dim("horizon", horizon),
             "encoder": encoder,
         }

@@ -49,7 +49,7 @@ class ResidualMlp(nn.Module):
             "target_dim": target_dim,
             "cond_dim": check_dim("cond_dim", cond_dim, minimum=0),
             "net_arch": widths,
-            "diffusion_step_embed_dim": diffusion_step_embed_dim,
+            "diffusion_step_embed_dim": check_dim("diffusion_step_embed_dim", diffusion_step_embed_dim, minimum=0),
             "horizon": horizon,
         }
         self.cond_dim = cond_dim

@@ -116,7 +116,7 @@ def evaluation_times(num_steps: int, solver: str = "euler") -> tuple[float, ...]
 
 def _points(velocity: VelocityAt, x_0: Tensor, num_steps: int, solver: str) -> Iterator[Tensor]:
     num_steps = check_dim("num_steps", num_steps)
-    if solver not in SOLVERS:
+    if not isinstance(solver, str) or solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}")
     step: Step = SOLVERS[solver]
     x = x_0

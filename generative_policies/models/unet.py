@@ -129,7 +129,7 @@ class ConditionalUNet1D(nn.Module):
         horizon: int = 1,
     ) -> None:
         super().__init__()
-        dims = check_net_arch(down_dims)
+        dims = check_net_arch(down_dims, name="down_dims")
         self.config = {
             "in_channels": check_dim("in_channels", in_channels),
             "out_channels": check_dim("out_channels", out_channels),

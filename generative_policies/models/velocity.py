@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from generative_policies.models.arrays import evaluating, parameter_like, readable_shape
+from generative_policies.models.dimensions import check_dim
 from generative_policies.models.solvers import IndexedVelocity
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -180,7 +181,7 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim < 2 or dim % 2:
+        if check_dim("diffusion_step_embed_dim", dim) % 2:
             raise ValueError(f"diffusion_step_embed_dim must be even and at least 2, got {dim}")
         self.register_buffer("frequencies", torch.logspace(0, 2, dim // 2))
 

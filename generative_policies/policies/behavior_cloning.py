@@ -21,7 +21,7 @@ from torch import nn
 
 from generative_policies.data import Demonstrations
 from generative_policies.models.arrays import evaluating
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_number
 from generative_policies.policies.cloned_policies import ClonedPolicy, FlowPolicy, MlpPolicy
 from generative_policies.policies.demonstration_batches import (
     Batches,
@@ -97,6 +97,8 @@ class BehaviorCloning(BaseAlgorithm):
         _init_setup_model: bool = True,
     ) -> None:
         # SB3 refuses the name MlpPolicy for dictionaries, which this library's takes.
+        if not isinstance(policy, type) and (not isinstance(policy, str) or policy not in self.policy_aliases):
+            raise ValueError(f"policy must be a class or one of {', '.join(self.policy_aliases)}; got {policy!r}")
         policy_class = self._get_policy_from_name(policy) if isinstance(policy, str) else policy
         super().__init__(
             policy_class,
@@ -109,13 +111,11 @@ class BehaviorCloning(BaseAlgorithm):
             support_multi_env=True,
             seed=seed,
         )
-        if not 0 <= validation_fraction < 1:
-            raise ValueError(f"validation_fraction must lie in [0, 1), got {validation_fraction}")
         self.batch_size = check_dim("batch_size", batch_size)
-        self.weight_decay = weight_decay
-        self.max_grad_norm = max_grad_norm
-        self.ema_decay = ema_decay
-        self.validation_fraction = validation_fraction
+        self.weight_decay = check_number("weight_decay", weight_decay)
+        self.max_grad_norm = check_number("max_grad_norm", max_grad_norm)
+        self.ema_decay = check_number("ema_decay", ema_decay, below=1)
+        self.validation_fraction = check_number("validation_fraction", validation_fraction, below=1)
         self._generator_state: NDArray[np.uint8] | None = None
         self._split_seed: int | None = None
         self._training: Batches | None = None

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,25 @@ from torch import nn
 from generative_policies.checkpoints import (
     CONFIG_FILE,
     CheckpointError,
+    brief,
     build,
     describe,
     find_folder,
     load_weights,
     read_config,
+    read_header,
     write_folder,
 )
+from generative_policies.models.dimensions import check_net_arch
 from generative_policies.policies.cloned_policies import FlowPolicy, MlpPolicy
 from generative_policies.policies.episodic_policy import EpisodicPolicy
 from generative_policies.policies.inverse_dynamics_policy import InverseDynamicsPolicy
 from generative_policies.policies.translated_policy import TranslatedPolicy
+from generative_policies.weights import building
 
 FORMAT_VERSION = 1
-MAX_ENTRIES = 10_000_000  # of a space, some hundred large images
+MAX_ENTRIES = 10_000_000  # of all spaces, some hundred large images
+DTYPES = tuple(np.dtype(kind).name for kind in "efdbhilBHIL?")
 # SB3's policy classes by the name of the algorithm that trains them.
 ALGORITHMS: dict[str, type[ActorCriticPolicy] | type[SACPolicy]] = {"PPO": ActorCriticPolicy, "SAC": SACPolicy}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"Tanh": nn.Tanh, "ReLU": nn.ReLU, "ELU": nn.ELU, "SiLU": nn.SiLU}
@@ -74,17 +80,23 @@ def load_policy(path: str | os.PathLike[str]) -> BasePolicy:
     if not path.is_dir():
         raise CheckpointError(f"no policy at {path}: not a folder")
     config = read_config(path / CONFIG_FILE)
-    if config.get("format_version") != FORMAT_VERSION or not _is_known(config):
+    version = config.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION or not _is_known(config):
         raise CheckpointError(
             f"{path / CONFIG_FILE} must have format_version {FORMAT_VERSION}, and an algorithm of "
             f"{', '.join(ALGORITHMS)} or a policy of {', '.join(OWN_POLICIES)}; got {config.get('format_version')!r}, "
             f"{config.get('algorithm')!r} and {config.get('policy')!r}"
         )
+    shapes = read_header(path)
     try:
-        policy = _rebuild(config)
+        _check_claims(config, sum(math.prod(shape) for shape in shapes.values()))
+        with building(len(shapes)):
+            policy = _rebuild(config)
         load_weights(policy, path)
-    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, RecursionError, ArithmeticError) as error:
-        raise CheckpointError(f"{path} is no policy that can be read: {error}") from error
+    except CheckpointError as error:
+        raise error if str(path) in str(error) else CheckpointError(f"{path / CONFIG_FILE}: {error}") from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no policy that can be read: {brief(error)}") from error
     policy.set_training_mode(False)
     return policy
 
@@ -159,8 +171,12 @@ def _describe_argument(name: str, value: Any) -> Any:
     return describe(value, {})
 
 
+def _is_policy(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"policy"}
+
+
 def _build_argument(value: Any) -> Any:
-    if isinstance(value, dict) and set(value) == {"policy"}:
+    if _is_policy(value):
         if not isinstance(value["policy"], dict) or not _is_known(value["policy"]):
             raise CheckpointError("expected the description of a policy")
         return _rebuild(value["policy"])
@@ -185,6 +201,39 @@ def _describe_space(space: Space[Any]) -> dict[str, Any]:
     return {"dtype": np.dtype(space.dtype).name, **shape, **described}
 
 
+def _check_claims(config: Mapping[str, Any], num_weights: int) -> None:
+    """Check that what takes memory before the weights do, here and in policies inside, is no more than they allow.
+
+    SB3 builds its policies with memory; their hidden layers have as many weights as the file, or fewer.
+    """
+    entries, weights, policies = 0, 0, [config]
+    while policies:
+        policy = policies.pop()
+        spaces = policy["observation_space"], policy["action_space"]
+        entries += sum(_num_entries(space) for space in spaces)
+        if "algorithm" in policy:
+            branches = policy["net_arch"]
+            for widths in branches.values() if isinstance(branches, dict) else [branches]:
+                sizes = [*map(_num_entries, spaces[:1]), *check_net_arch(widths, minimum=0)]
+                weights += sum(width_in * width_out for width_in, width_out in pairwise(sizes))
+        policies += [value["policy"] for value in policy.get("arguments", {}).values() if _is_policy(value)]
+    if entries > MAX_ENTRIES:
+        raise CheckpointError(f"the spaces have {entries} entries, more than {MAX_ENTRIES}")
+    if weights > num_weights:
+        raise CheckpointError(f"net_arch needs {weights} weights, the file has {num_weights}: it does not fit")
+
+
+def _num_entries(space: Any) -> int:
+    if "dict" in space:
+        return sum(_num_entries(entry) for entry in space["dict"].values())
+    if space["dtype"] not in DTYPES:
+        raise CheckpointError(f"a space is of one of {', '.join(DTYPES)}; got {space['dtype']!r:.50}")
+    shape = space.get("shape", [len(space["low"])])
+    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+        raise CheckpointError(f"the shape of a space is a list of sizes; got {shape!r:.50}")
+    return math.prod(shape)
+
+
 def _build_space(description: Mapping[str, Any]) -> Box | Dict:
     if "dict" in description:
         return Dict({name: _build_space(entry) for name, entry in description["dict"].items()})
@@ -192,8 +241,6 @@ def _build_space(description: Mapping[str, Any]) -> Box | Dict:
     low = np.array([-np.inf if bound is None else bound for bound in description["low"]], dtype=dtype)
     high = np.array([np.inf if bound is None else bound for bound in description["high"]], dtype=dtype)
     shape = tuple(description.get("shape", low.shape))
-    if math.prod(shape) > MAX_ENTRIES:
-        raise CheckpointError(f"a space of shape {shape} has more than {MAX_ENTRIES} entries")
     if low.size == high.size == 1:
         return Box(low.item(), high.item(), shape, dtype=dtype.type)
     return Box(low.reshape(shape), high.reshape(shape), dtype=dtype.type)

@@ -18,7 +18,7 @@ from generative_policies.models import (
     MlpRegressor,
     ResidualMlp,
 )
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_net_arch, check_num_steps, check_part
 from generative_policies.policies.chunk_policy import ChunkPolicy
 from generative_policies.policies.episodic_policy import Rows
 
@@ -66,14 +66,14 @@ class ClonedPolicy(ChunkPolicy):
             observation_space,
             action_space,
             plan_dim=int(np.prod(action_space.shape or (1,))),
-            noise_dim=horizon * noise_per_step,
+            noise_dim=check_dim("horizon", horizon) * noise_per_step,
             horizon=horizon,
             replan_interval=replan_interval,
             history=history,
             squash_output=squash_output,
             block=block,
         )
-        self.net_arch = tuple(net_arch)
+        self.net_arch = check_net_arch(net_arch, minimum=0)
         self.image_features = image_features
 
     @property
@@ -184,8 +184,10 @@ class FlowPolicy(ClonedPolicy):
         )
         if network is not None and flow is not None:
             raise ValueError("network is the given flow's own: leave it away")
+        if flow is not None:
+            check_part("flow", flow, ConditionalFlowModel)
         default_num_steps = 10 if flow is None else flow.default_num_steps
-        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
+        self.num_steps = default_num_steps if num_steps is None else check_num_steps(num_steps)
         self.solver = solver
         self.has_own_network, self.has_own_flow = network is not None, flow is not None
         encoder = self.encoder()

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from generative_policies.data import OBSERVATION, pad_rows
 from generative_policies.data.episode_generator import Stream
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_block
 from generative_policies.policies.episode_memory import EpisodeMemory, Flags, State
 
-MAX_BLOCK = 4_096
 Rows = dict[str, NDArray[Any]]
 """Observations ``(rows, ...)`` by name; those that are no dictionaries under ``"observation"``."""
 
@@ -76,9 +75,7 @@ class EpisodicPolicy(BasePolicy):
             raise ValueError(f"squash_output needs a bounded action space, got {action_space}")
         if not isinstance(squash_output, bool):
             raise TypeError(f"squash_output must be True or False, got {squash_output!r}")
-        if check_dim("block", block) > MAX_BLOCK:
-            raise ValueError(f"block must be at most {MAX_BLOCK}, got {block}")
-        self.block = block
+        self.block = check_block(block)
         self._state_shapes: list[tuple[int, ...]] | None = None  # of a row, once they are asked for
         self.action_dim = int(np.prod(action_space.shape, dtype=int))
 

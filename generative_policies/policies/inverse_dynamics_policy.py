@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from generative_policies.data import join_vectors
 from generative_policies.inverse_dynamics import InverseDynamics
+from generative_policies.models.dimensions import check_part
 from generative_policies.policies.chunk_policy import ChunkPolicy
 from generative_policies.policies.episodic_policy import Rows
 from generative_policies.policies.planner import FlowPlanner
@@ -63,11 +64,8 @@ class InverseDynamicsPolicy(ChunkPolicy):
         history: int = 1,
         block: int = 16,
     ) -> None:
-        if not isinstance(planner, FlowPlanner) or not isinstance(inverse_dynamics, InverseDynamics):
-            raise TypeError(
-                f"expected a FlowPlanner and an InverseDynamics, got {type(planner).__name__} and "
-                f"{type(inverse_dynamics).__name__}"
-            )
+        check_part("planner", planner, FlowPlanner)
+        check_part("inverse_dynamics", inverse_dynamics, InverseDynamics)
         entries = dict(observation_space.items()) if isinstance(observation_space, Dict) else {"": observation_space}
         # What is planned, by name; other entries are seen alone.
         self.widths = {

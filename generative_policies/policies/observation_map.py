@@ -49,6 +49,13 @@ class ObservationMap:
         width = observation_space.shape[0]
         if isinstance(self.index, slice) and self.index.stop is not None and not 0 < self.index.stop <= width:
             raise ValueError(f"source_observation ends at entry {self.index.stop} of an observation with {width}")
+        if isinstance(self.index, np.ndarray):
+            outside = self.index.size == 0 or self.index.min() < -width or self.index.max() >= width
+            if outside or self.index.ndim != 1:
+                raise ValueError(
+                    f"source_observation must name some entries of an observation with {width}, "
+                    f"got {self.index.tolist()}"
+                )
         low, high = observation_space.low[self.index], observation_space.high[self.index]
         return Box(low, high, dtype=observation_space.dtype.type)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from generative_policies.models import ConditionalFlowModel, FlowInputs, ResidualMlp
 from generative_policies.models.arrays import Array, as_caller, as_rows, check_rows, evaluating, parameter_like
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_net_arch, check_num_steps, check_part
 
 
 class FlowPlanner(nn.Module):
@@ -54,11 +54,13 @@ class FlowPlanner(nn.Module):
         if self.next_obs_dim > obs_dim:
             raise ValueError(f"next_obs_dim must be at most obs_dim={obs_dim}, got {next_obs_dim}")
         self.horizon = check_dim("horizon", horizon)
+        if flow is not None:
+            check_part("flow", flow, ConditionalFlowModel)
         default_num_steps = 10 if flow is None else flow.default_num_steps
-        self.num_steps = default_num_steps if num_steps is None else check_dim("num_steps", num_steps)
+        self.num_steps = default_num_steps if num_steps is None else check_num_steps(num_steps)
         self.config = {
             "obs_dim": obs_dim,
-            "net_arch": tuple(net_arch),
+            "net_arch": check_net_arch(net_arch, minimum=0),
             "next_obs_dim": next_obs_dim,
             "horizon": horizon,
             "num_steps": num_steps,

@@ -2,13 +2,19 @@
 
 import math
 
+from generative_policies.models.dimensions import check_number
+
 
 class CosineSchedule:
     """A learning rate by the share of the training that remains: a linear warm-up, then a cosine to zero.
 
     Args:
         peak: The largest learning rate.
-        warmup: Share of the training in which it rises.
+        warmup: Share of the training in which it rises, below 1.
+
+    Raises:
+        TypeError: If one is no number.
+        ValueError: If one is negative, or otherwise out of range.
 
     Example:
         >>> schedule = CosineSchedule(1e-3, warmup=0.1)
@@ -17,8 +23,8 @@ class CosineSchedule:
     """
 
     def __init__(self, peak: float = 1e-3, warmup: float = 0.03) -> None:
-        self.peak = peak
-        self.warmup = warmup
+        self.peak = check_number("peak", peak)
+        self.warmup = check_number("warmup", warmup, below=1)
 
     def __call__(self, progress_remaining: float) -> float:
         """Return the learning rate."""

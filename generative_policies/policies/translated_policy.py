@@ -11,6 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.data import OBSERVATION
 from generative_policies.data.episode_generator import Stream
+from generative_policies.models.dimensions import check_part
 from generative_policies.policies.episode_memory import EpisodeMemory, Flags, State, fixed_noise
 from generative_policies.policies.episodic_policy import EpisodicPolicy, Response, Rows
 from generative_policies.policies.observation_map import ObservationMap
@@ -64,11 +65,8 @@ class TranslatedPolicy(EpisodicPolicy):
     ) -> None:
         super().__init__(observation_space, action_space, block=block)
         policy = source_policy.policy if isinstance(source_policy, BaseAlgorithm) else source_policy
-        if not isinstance(policy, BasePolicy) or not isinstance(translator, ActionTranslator):
-            raise TypeError(
-                f"expected a policy of SB3 and an ActionTranslator, got {type(policy).__name__} and "
-                f"{type(translator).__name__}"
-            )
+        check_part("source_policy", policy, BasePolicy)
+        check_part("translator", translator, ActionTranslator)
         source_dim = int(np.prod(policy.action_space.shape or (0,)))
         if (translator.source_action_dim, translator.action_dim) != (source_dim, self.action_dim):
             raise ValueError(

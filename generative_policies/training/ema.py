@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from generative_policies.models.dimensions import check_number
+
 
 class ExponentialMovingAverage:
     """An average of a model's parameters over its updates; buffers are left alone.
@@ -29,9 +31,7 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float, *, in_place: bool = False) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"ema_decay must lie in [0, 1), got {decay}")
-        self.decay = decay
+        self.decay = check_number("decay", decay, below=1)
         self.num_updates = 0
         self.averages: list[Tensor] = [
             parameter.detach() if in_place else parameter.detach().clone() for parameter in model.parameters()

@@ -16,7 +16,7 @@ from tqdm import trange
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.models.arrays import standard_normal
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_number
 from generative_policies.training.optimization import Log
 
 SourceActions = Callable[[Tensor], Tensor]
@@ -69,13 +69,10 @@ class GuidanceSettings:
         for name in ("num_updates", "batch_size", "horizon"):
             check_dim(name, getattr(self, name))
         for name in ("learning_rate", "max_grad_norm", "matching_weight", "correction_weight", "bound_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
-        if not 0 < self.discount <= 1 or not 0 <= self.pessimism < math.inf:
-            raise ValueError(
-                f"discount must lie in (0, 1] and pessimism must not be negative, got {self.discount} and "
-                f"{self.pessimism}"
-            )
+            check_number(name, getattr(self, name))
+        check_number("pessimism", self.pessimism)
+        if check_number("discount", self.discount, positive=True) > 1:
+            raise ValueError(f"discount must be at most 1, got {self.discount}")
 
 
 def guide(

@@ -64,7 +64,13 @@ def optimize(
     ema = ExponentialMovingAverage(model, settings.ema_decay)
     training = TrainingState(model, optimizer, ema, generator)
     if saved is not None:
-        training.restore(saved)
+        try:
+            training.restore(saved)
+            if not 0 < ema.num_updates < settings.num_updates:
+                raise ValueError(f"its state is after {ema.num_updates} updates of {settings.num_updates}")
+        except (ValueError, RuntimeError) as error:
+            where = "" if file is None else f"{file.path}: "
+            raise ValueError(f"{where}{error}; remove it, or choose another path for state") from error
     was_training = model.training
     model.train()
     interval = max(1, settings.num_updates // settings.num_validations)

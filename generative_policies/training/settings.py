@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from generative_policies.models.dimensions import check_dim
+from generative_policies.models.dimensions import check_dim, check_number
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,10 @@ class FitSettings:
     def __post_init__(self) -> None:
         for name in ("num_updates", "batch_size", "num_validations"):
             check_dim(name, getattr(self, name))
-        for name, low, high in (
-            ("learning_rate", 0, math.inf),
-            ("weight_decay", 0, math.inf),
-            ("warmup_fraction", 0, 1),
-            ("max_grad_norm", 0, math.inf),
-            ("ema_decay", 0, 1),
-            ("validation_fraction", 0, 1),
-        ):
-            value = getattr(self, name)
-            if not low <= value < high:
-                raise ValueError(f"{name} must lie in [{low}, {high}), got {value}")
+        for name in ("learning_rate", "weight_decay", "max_grad_norm"):
+            check_number(name, getattr(self, name))
+        for name in ("warmup_fraction", "ema_decay", "validation_fraction"):
+            check_number(name, getattr(self, name), below=1)
 
     def learning_rate_factor(self, update: int) -> float:
         """Return the learning rate of an update as a share of the peak: linear warm-up, then cosine decay."""

@@ -22,9 +22,11 @@ from generative_policies.checkpoints import describe, write_synced
 from generative_policies.models.arrays import parameter_like
 from generative_policies.training.ema import ExponentialMovingAverage
 from generative_policies.training.settings import FitSettings
+from generative_policies.weights import read_shapes
 
 FORMAT = "generative_policies.training_state"
 FORMAT_VERSION = 1
+MOMENTS = ("exp_avg", "exp_avg_sq")  # that AdamW keeps of each parameter
 
 
 @dataclass
@@ -57,7 +59,13 @@ class TrainingState:
         return found
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over a state that ``tensors`` of a training with the same fingerprint gave."""
+        """Take over a state that ``tensors`` of a training with the same fingerprint gave.
+
+        Raises:
+            ValueError: If it is not of this training.
+            RuntimeError: If the generator does not know its state.
+        """
+        self._check(tensors)
         self.model.load_state_dict(_below("model.", tensors))
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in _below("optimizer.", tensors).items():
@@ -70,6 +78,29 @@ class TrainingState:
         self.ema.num_updates = int(tensors["num_updates"])
         self.generator.set_state(tensors["generator"])
         self.tail_losses[:] = tensors["tail_losses"].to(parameter_like(self.model).device).unbind()
+
+    def _check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Check that tensors are such as ``tensors`` gives along this training."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        expected = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        expected |= {f"average.{index}": value for index, value in enumerate(self.ema.averages)}
+        for index, parameter in enumerate(parameters):
+            if not any(name.startswith(f"optimizer.{index}.") for name in tensors):
+                continue  # the loss does not depend on it
+            expected |= {f"optimizer.{index}.{name}": parameter for name in MOMENTS}
+            expected[f"optimizer.{index}.step"] = torch.tensor(0.0)
+        expected["num_updates"] = torch.tensor(0)
+        expected["generator"] = self.generator.get_state()
+        expected["tail_losses"] = tensors.get("tail_losses", torch.zeros(0)).reshape(-1)  # of any length
+        if different := sorted(set(expected) ^ set(tensors)):
+            raise ValueError(f"the state of the training lacks, or has beside: {', '.join(different[:10])}")
+        for name, value in expected.items():
+            found = tensors[name]
+            if found.shape != value.shape or found.is_floating_point() != value.is_floating_point():
+                raise ValueError(
+                    f"{name} of the training's state is {found.dtype} of shape {tuple(found.shape)}, expected "
+                    f"{value.dtype} of {tuple(value.shape)}"
+                )
 
 
 def fingerprint(
@@ -134,13 +165,14 @@ class TrainingStateFile:
             return None
         advice = "remove it, or choose another path for state"
         try:
+            read_shapes(self.path)
             with safe_open(self.path, framework="pt") as file:
                 header = json.loads((file.metadata() or {}).get(FORMAT, "null"))
                 names = file.keys() if isinstance(header, dict) else []
                 tensors = {name: file.get_tensor(name).clone() for name in names}  # those of the file are mapped memory
-        except (SafetensorError, ValueError, RecursionError) as error:
+        except (OSError, SafetensorError, ValueError, RecursionError) as error:
             raise ValueError(f"{self.path} cannot be read, it is truncated or foreign: {error}; {advice}") from error
-        if not isinstance(header, dict) or not isinstance(header.get("version"), int):
+        if not isinstance(header, dict) or type(header.get("version")) is not int:
             raise ValueError(f"{self.path} is foreign, it does not hold the state of a training; {advice}")
         if header["version"] > FORMAT_VERSION:
             raise ValueError(

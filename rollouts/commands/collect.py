@@ -12,6 +12,8 @@ import torch
 import tyro
 
 from generative_policies.action_translation import ActionTranslator
+from generative_policies.data import DatasetError
+from generative_policies.data.array_files import read_arrays
 from generative_policies.envs import get_state
 from generative_policies.export import load_model
 from generative_policies.rollouts.episodes import Act, Episode, random_act, run_episodes, translated_act
@@ -173,7 +175,9 @@ def _save(episode: Episode, file: Path) -> None:
 
 
 def _load(file: Path) -> Episode:
-    with np.load(file) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
-    scalars = {name: found.pop(name).item() for name in ("seed", "success", "terminated") if name in found}
-    return Episode(**{"success": None, **found, **scalars})
+    found: dict[str, Any] = read_arrays(file)
+    try:
+        scalars = {name: found.pop(name).item() for name in ("seed", "success", "terminated") if name in found}
+        return Episode(**({"success": None} | found | scalars))
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{file} holds no episode, remove it: {error}") from error

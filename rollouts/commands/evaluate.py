@@ -1,6 +1,5 @@
 """Evaluating a policy on a robot, translated or not, as a command."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import tyro
 from generative_policies.export import load_model
 from generative_policies.rollouts.episodes import random_act
 from generative_policies.rollouts.evaluation import evaluate_arm
-from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
+from generative_policies.rollouts.provenance import digest, read_json, require_writable, same_settings, write_json
 from generative_policies.rollouts.robots import Robot
 from generative_policies.rollouts.source_policies import load_source, source_digests
 from generative_policies.wrappers import ActionTranslationWrapper
@@ -74,8 +73,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         if not same_settings(settings.output, settings, ("output", "num_envs"), inputs):
             raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
         print(f"{settings.output} is complete")
-        written: dict[str, Any] = json.loads(settings.output.read_text())
-        return written
+        return read_json(settings.output)
     require_writable(settings.output.parent)
     make: Any = robot.make
     if settings.policy == "random":

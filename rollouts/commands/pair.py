@@ -11,14 +11,13 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from generative_policies.checkpoints import load
-from generative_policies.data import ActionPairDataset, episode_generator
+from generative_policies.data import ActionPairDataset, DatasetError, episode_generator
 from generative_policies.envs import check_control_periods
 from generative_policies.envs.dynamics_shift import dynamics_shift
 from generative_policies.inverse_dynamics import InverseDynamics, MlpInverseDynamics
 from generative_policies.rollouts.aggregation import learn_model
 from generative_policies.rollouts.episodes import Episode, EpisodeContext, transitions
 from generative_policies.rollouts.minari_datasets import (
-    DatasetError,
     dataset_env,
     dataset_shift,
     read_dataset,

@@ -220,7 +220,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     for encoder in (IdentityEncoder(4), DictObservationEncoder({"joints": (4,)})):
         with pytest.raises(ValueError, match="with an encoder"):
             ComposedActionTranslator(MlpInverseDynamics(2, 4, encoder=encoder), forward)
-    with pytest.raises(TypeError, match="got MlpForwardDynamics and MlpInverseDynamics"):
+    with pytest.raises(TypeError, match="inverse_dynamics must be an InverseDynamics, got MlpForwardDynamics"):
         ComposedActionTranslator(forward, MlpInverseDynamics(2, 4))  # type: ignore[arg-type]  # swapped, for the test
 
 

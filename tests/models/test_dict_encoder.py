@@ -217,7 +217,7 @@ def test_bad_observations_are_refused_by_key(name: str) -> None:
         ({"a": (2.5,)}, "'a' must be a Box or a shape"),
         (Dict({"a": Dict({"b": Box(-1, 1, (2,))})}), "'a' must be a Box"),
         (Dict({"a": Discrete(3)}), "'a' must be a Box"),
-        (Box(-1, 1, (3,)), "expected a gymnasium.spaces.Dict"),
+        (Box(-1, 1, (3,)), "shapes must be a gymnasium.spaces.Dict"),
         (Dict({"a": Box(0, 255, (16, 16, 3), np.float32)}), "image 'a' must be uint8 or floats from 0 to 1"),
         (Dict({"a": Box(0, 255, (16, 16, 3), np.int64)}), "image 'a' must be uint8 or floats from 0 to 1"),
     ],

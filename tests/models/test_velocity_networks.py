@@ -198,7 +198,7 @@ def test_transformer_heads_must_divide_its_width() -> None:
 def test_widths_are_checked(net_arch: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="net_arch"):
         ResidualMlp(2, 0, net_arch)
-    with pytest.raises(ValueError, match="net_arch"):
+    with pytest.raises(ValueError, match="down_dims"):
         ConditionalUNet1D(2, 2, 0, 16, net_arch)
 
 

@@ -408,7 +408,7 @@ def test_other_things_than_demonstrations_are_refused() -> None:
         BehaviorCloning("MlpPolicy", Line(), 3)
     with pytest.raises(FileNotFoundError):
         BehaviorCloning("MlpPolicy", Line(), "test/missing-v0")
-    with pytest.raises(ValueError, match="unknown"):
+    with pytest.raises(ValueError, match="policy must be a class or one of FlowPolicy, MlpPolicy"):
         BehaviorCloning("CnnPolicy", Line(), demonstrations())
     with pytest.raises(TypeError, match="action_space must be a Box"):
         BehaviorCloning("MlpPolicy", "CartPole-v1", [(np.zeros((5, 4)), np.zeros((4, 1)))] * 3)

@@ -129,3 +129,40 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
         (folder / file).write_bytes(content)
         with pytest.raises(CheckpointError, match=message):
             load_policy(folder)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, SAC])
+@pytest.mark.parametrize(
+    "net_arch", [[10**6, 10**6], {"pi": [10**9], "vf": [8]}, {"pi": [8], "qf": [10**5] * 50}, [8.5], "8", [8] * 2_000]
+)
+def test_layers_that_the_weights_do_not_fill_are_refused_before_they_are_built(
+    algorithm: Any, net_arch: Any, tmp_path: Path
+) -> None:
+    model = algorithm("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, device="cpu")
+    save_policy(model, tmp_path / "policy")
+    file = tmp_path / "policy" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"net_arch": net_arch}))
+    with pytest.raises(CheckpointError, match=r"policy.*net_arch"):
+        load_policy(tmp_path / "policy")
+
+
+@pytest.mark.parametrize("dtype", ["S1000000000", "O", "U5", "complex128", 3])
+def test_spaces_are_of_numbers(dtype: Any, tmp_path: Path) -> None:
+    save_policy(PPO("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, device="cpu"), tmp_path / "policy")
+    file = tmp_path / "policy" / "config.json"
+    config = json.loads(file.read_text())
+    config["action_space"]["dtype"] = dtype
+    file.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"policy.*a space is of one of"):
+        load_policy(tmp_path / "policy")
+
+
+def test_spaces_together_are_no_larger_than_one_may_be(tmp_path: Path) -> None:
+    save_policy(PPO("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, device="cpu"), tmp_path / "policy")
+    file = tmp_path / "policy" / "config.json"
+    config = json.loads(file.read_text())
+    image = {"dtype": "uint8", "shape": [1_000, 1_000, 3], "low": [0], "high": [255]}
+    config["observation_space"] = {"dict": {str(k): image for k in range(10)}}
+    file.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"policy.*entries"):
+        load_policy(tmp_path / "policy")

@@ -12,7 +12,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from generative_policies.checkpoints import CheckpointError
 from generative_policies.policies import BehaviorCloning, save_policy, source_actions
-from generative_policies.rollouts.source_policies import load_source, load_statistics
+from generative_policies.rollouts import source_policies
+from generative_policies.rollouts.source_policies import PickledFileWarning, load_source, load_statistics
 
 OBSERVATIONS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 
@@ -94,3 +95,27 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(CheckpointError, match=r"missing|broken|no-such"):
             load_source(path, statistics)
+
+
+def test_the_first_pickled_file_of_a_process_warns_and_the_shipped_experts_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(source_policies, "_has_warned", False)
+    model = PPO("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, device="cpu")
+    model.save(tmp_path / "model.zip")
+    venv = VecNormalize(make_vec_env("Pendulum-v1", n_envs=1))
+    venv.save(str(tmp_path / "vecnormalize.pkl"))
+    save_policy(model, tmp_path / "saved")
+    recwarn.clear()
+    for safe in ("Pusher-v5", tmp_path / "saved"):
+        load_source(safe)
+    assert not [warning for warning in recwarn if warning.category is PickledFileWarning]
+    with pytest.raises(CheckpointError):  # nothing was loaded
+        load_source(tmp_path / "nothing.zip")
+    for _ in range(2):
+        load_source(tmp_path / "model.zip", tmp_path / "vecnormalize.pkl")
+    (warning,) = [warning for warning in recwarn if warning.category is PickledFileWarning]
+    assert str(tmp_path / "model.zip") in str(warning.message) and "people you trust" in str(warning.message)
+    monkeypatch.setattr(source_policies, "_has_warned", False)
+    with pytest.warns(PickledFileWarning, match=r"vecnormalize\.pkl"):
+        load_statistics(tmp_path / "vecnormalize.pkl")

@@ -47,5 +47,5 @@ def test_no_decay_keeps_the_last_weights() -> None:
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_decay_is_checked(decay: float) -> None:
-    with pytest.raises(ValueError, match="ema_decay"):
+    with pytest.raises(ValueError, match="decay must be"):
         ExponentialMovingAverage(constant(0.0), decay)

@@ -354,5 +354,35 @@ def test_a_model_that_cannot_be_described_is_refused_before_training(pairs: Acti
         fit(model, pairs, SETTINGS, generator=torch.Generator(), state=tmp_path / "state")
 
 
+HOSTILE: dict[str, Callable[[dict[str, Tensor]], Any]] = {
+    "a tensor less": lambda tensors: tensors.pop("average.0"),
+    "a tensor more": lambda tensors: tensors.update(evil=torch.zeros(3)),
+    "a moment more": lambda tensors: tensors.update({"optimizer.0.evil": torch.zeros(3)}),
+    "a parameter more": lambda tensors: tensors.update({"optimizer.99.exp_avg": torch.zeros(3)}),
+    "another shape": lambda tensors: tensors.update({"optimizer.0.exp_avg": torch.zeros(3)}),
+    "integers": lambda tensors: tensors.update({"average.0": tensors["average.0"].long()}),
+    "no number of updates": lambda tensors: tensors.update(num_updates=torch.tensor([1, 2])),
+    "updates that never were": lambda tensors: tensors.update(num_updates=torch.tensor(10**12)),
+    "updates before the first": lambda tensors: tensors.update(num_updates=torch.tensor(-1)),
+    "another generator": lambda tensors: tensors.update(generator=torch.zeros_like(tensors["generator"])),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_tensors_with_the_right_digest_that_no_training_has_are_refused(
+    name: str, pairs: ActionPairDataset, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.safetensors"
+    cut(pairs, state)
+    with safe_open(state, framework="pt") as file:
+        (metadata,) = [(key, json.loads(value)) for key, value in file.metadata().items()]
+    tensors = load_file(state)
+    HOSTILE[name](tensors)
+    header = metadata[1] | {"digest": training_state._digest(tensors)}
+    save_file(tensors, state, {metadata[0]: json.dumps(header)})
+    with pytest.raises(ValueError, match=r"state\.safetensors.*remove it"):
+        train(pairs, state)
+
+
 def _raise(*arguments: Any) -> None:
     raise CutError

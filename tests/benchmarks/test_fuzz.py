@@ -1,0 +1,216 @@
+"""Fuzzing: its watch sees what must not happen, a few hundred cases in short, and the committed long form."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+import benchmarks.fuzz.__main__
+import benchmarks.fuzz.worker
+from benchmarks.fuzz.__main__ import Settings, main, run_cases
+from benchmarks.fuzz.file_mutations import pickled
+from benchmarks.fuzz.subjects import SUBJECTS, Subject
+from benchmarks.fuzz.worker import OutOfTime, Watch, make_pristine, run_case, warm_up
+from generative_policies.checkpoints import ALLOWED_CLASSES, CheckpointError, load
+
+RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
+CASES = 40  # of each kind, in short
+
+
+@pytest.fixture
+def timed() -> Iterator[None]:
+    """An alarm ends a case that takes too long, as in the worker."""
+
+    def end(number: int, frame: object) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, end)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound files")
+    make_pristine(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
+    return Watch(tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.parametrize("kind", SUBJECTS)
+def test_broken_files_are_refused_or_harmless(
+    kind: str, pristine: Path, watch: Watch, tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    warm_up(kind, pristine, tmp_path)
+    outcomes = []
+    for case in range(CASES):
+        result = run_case(SUBJECTS[kind], pristine / kind, tmp_path, [99, case], watch, lambda mutation: None)
+        assert not result["complaint"], (case, result["mutation"], result["complaint"])
+        outcomes.append(result["outcome"])
+        shutil.rmtree(tmp_path / "case")
+    assert outcomes.count("refused") >= CASES // 4
+
+
+def violating(use: Callable[[Path], Any], errors: tuple[type[Exception], ...] = (ValueError,)) -> Subject:
+    def make(folder: Path) -> None:
+        (folder / "0").mkdir(parents=True)
+        (folder / "0" / "file.json").write_text('{"a": 1}')
+
+    return Subject(make, use, errors, {".json": ()})
+
+
+def raise_error(error: Exception) -> Any:
+    raise error
+
+
+VIOLATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "another error": (lambda folder: raise_error(KeyError("x")), "KeyError"),
+    "no name": (lambda folder: raise_error(ValueError("bad file")), "does not name the file"),
+    "no memory": (lambda folder: np.ones(80_000_000), r"takes 6\d\d MB"),
+    "memory for an error": (lambda folder: np.zeros(10**14), "MemoryError"),
+    "another shape": (lambda folder: ((2,), (3,)), r"answers in the shape \(2,\)"),
+    "a file elsewhere": (lambda folder: (folder.parent / "x").write_text(""), "leaves"),
+    "a pickle": (lambda folder: pickle.loads(pickled(folder / "mark")), "pickle.find_class"),
+    "a payload that works": (lambda folder: (folder.parent / "mark").mkdir(), "ran what the file holds"),
+    "a program": (lambda folder: os.system("true"), "os.system"),
+    "for ever": (lambda folder: time.sleep(10), "takes more than"),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_the_watch_sees_it(
+    name: str, watch: Watch, tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarks.fuzz.worker, "MAX_SECONDS", 1)
+    use, message = VIOLATIONS[name]
+
+    def answer(folder: Path) -> Any:
+        found = use(folder)
+        return found if name == "another shape" else None
+
+    subject = violating(answer)
+    subject.make(tmp_path / "sound")
+    (tmp_path / "cases").mkdir()
+    result = run_case(subject, tmp_path / "sound", tmp_path / "cases", [0], watch, lambda mutation: None)
+    assert result["outcome"] == "violation"
+    assert re.search(message, result["complaint"]), result["complaint"]
+
+
+def test_a_worker_that_dies_is_a_violation_and_the_next_goes_on(pristine: Path, tmp_path: Path) -> None:
+    found = []
+    for result in run_cases("round of episodes", 300, 0, pristine, tmp_path / "log"):
+        found.append(result)
+        if len(found) == 1:
+            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            workers = [
+                pid for pid in children if b"benchmarks.fuzz.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ]
+            assert len(workers) == 1
+            os.kill(int(workers[0]), signal.SIGKILL)
+    killed = [result for result in found if result["outcome"] == "violation"]
+    assert len(killed) == 1 and "SIGKILL" in killed[0]["complaint"]
+    assert [result["case"] for result in found] == list(range(300))
+
+
+@pytest.mark.parametrize(("bad", "kept"), [(-1, True), (5, False)])
+def test_the_command_counts_and_writes(
+    bad: int, kept: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With results that are known, since a worker takes seconds to start."""
+
+    def known(kind: str, count: int, *_: Any) -> Iterator[dict[str, Any]]:
+        for case in range(count):
+            outcome = ("loaded", "refused", "violation" if case == bad else "refused")[case % 3]
+            yield {"kind": kind, "case": case, "mutation": f"way {case % 2}", "outcome": outcome} | {
+                "error": "" if outcome == "loaded" else "ValueError",
+                "complaint": "it ran" if outcome == "violation" else "",
+                "seconds": 0.5 + case,
+                "megabytes": 2.0 * case,
+            }
+
+    monkeypatch.setattr(benchmarks.fuzz.__main__, "run_cases", known)
+    monkeypatch.setattr(benchmarks.fuzz.__main__, "make_pristine", lambda folder: None)
+    assert main(Settings(cases=9, kinds=("results",), output=tmp_path)) is kept
+    report = json.loads((tmp_path / "fuzz.json").read_text())
+    row = report["kinds"]["results"]
+    assert (report["cases"], row["cases"], row["loaded"], row["refused"], row["violation"]) == (
+        *(9, 9, 3),
+        *((6, 0) if kept else (5, 1)),
+    )
+    assert row["mutations"]["way 0"]["loaded"] == 2 and row["mutations"]["way 1"]["loaded"] == 1
+    assert (row["slowest_seconds"], row["slowest_case"], row["peak_megabytes"]) == (8.5, 8, 16.0)
+    assert [violation["case"] for violation in report["violations"]] == ([] if kept else [5])
+    assert (tmp_path / "fuzz.md").read_text() in capsys.readouterr().out
+
+
+def test_nothing_to_break_is_refused() -> None:
+    with pytest.raises(ValueError, match="kinds"):
+        Settings(kinds=("thesis",))
+    with pytest.raises(ValueError, match="cases"):
+        Settings(cases=2)
+
+
+def test_committed_results_are_of_ten_thousand_cases_without_a_violation() -> None:
+    report = json.loads((RESULTS / "fuzz.json").read_text())
+    assert report["command"].startswith("python -m benchmarks.fuzz")
+    assert report["settings"]["kinds"] == list(SUBJECTS) == list(report["kinds"])
+    assert report["cases"] == report["settings"]["cases"] == sum(row["cases"] for row in report["kinds"].values())
+    assert report["cases"] >= 10_000 and report["violations"] == []
+    for row in report["kinds"].values():
+        assert row["cases"] >= 1_000 and row["cases"] == row["loaded"] + row["refused"]
+        assert row["peak_megabytes"] < benchmarks.fuzz.worker.MAX_MEGABYTES
+        assert len(row["mutations"]) >= (1 if "arguments changed" in row["mutations"] else 15)
+    assert report["versions"]["torch"] and report["versions"]["commit"]
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 40), st.just(10**12), st.floats(), st.text(max_size=5), st.just([8, 8])
+)
+ARGUMENTS = st.sampled_from(
+    (
+        *("target_dim", "cond_dim", "obs_dim", "action_dim", "dim", "net_arch", "down_dims", "horizon", "num_steps"),
+        *("network", "prior", "encoder", "flow", "members", "num_layers", "embed_dim", "shapes", "source_dim"),
+    )
+)
+CONFIGS = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.builds(lambda x: {"mapping": x}, st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+        st.builds(
+            lambda cls, arguments: {"class": cls, "arguments": arguments},
+            st.sampled_from(ALLOWED_CLASSES),
+            st.dictionaries(ARGUMENTS, inner, max_size=5),
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(model=CONFIGS)
+def test_any_description_of_a_model_is_refused_by_name(model: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp() / "described"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"format_version": 1, "model": model}))
+    save_file({"nothing of the kind": torch.zeros(3)}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="described"):
+        load(folder)
