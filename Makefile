@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: install demo test lint format type experiments gallery fuzz matrix clean
+.PHONY: install demo test lint format type docs experiments gallery fuzz matrix clean
 
 install: .venv/installed
 
@@ -47,6 +47,10 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site in docs/_build/html. Code on pages that changed since they were last built runs first, minutes for all.
+docs: .venv/installed
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --builder html docs docs/_build/html
+
 type: .venv/installed
 	$(BIN)/mypy
 
@@ -55,4 +59,4 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

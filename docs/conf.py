@@ -4,6 +4,7 @@ import os
 import posixpath
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 import executed_pages  # noqa: E402  # beside this file
 
 RESULTS = DOCS / "_build" / "executed"
+PACKAGE = "generative_policies."
+INTERNAL_ERRORS = ("RenderingUnavailableError", "WrapperError")
 
 project = "generative-policies"
 author = "The generative-policies authors"
@@ -52,7 +55,10 @@ napoleon_use_ivar = True
 
 nitpicky = True
 # Other projects' names and the type variables and aliases of this one have no page here.
-FOREIGN = r"(torch|np|numpy|nn|gymnasium|gym|stable_baselines3|minari|scipy|safetensors|collections|pathlib|os|io|typing)"
+FOREIGN = (
+    r"(torch|np|numpy|nn|gymnasium|gym|mujoco|stable_baselines3|minari|scipy|safetensors|abc|collections|pathlib|os|io"
+    r"|typing)"
+)
 nitpick_ignore_regex = [("py:.*", rf"(\w+\.)*{FOREIGN}\..*")]
 
 
@@ -90,21 +96,22 @@ def resolve_shorter(app: Sphinx, env: BuildEnvironment, node: pending_xref, cont
     candidates = [".".join((*modules[:length], name)) for length in range(len(modules) - 1, 0, -1)]
     if not modules:
         # Aliases of annotations are written without their module.
-        candidates = sorted(full for full in objects if full.rsplit(".", 1)[-1] == name and full.startswith(project_root))
+        candidates = sorted(full for full in objects if full.rsplit(".", 1)[-1] == name and full.startswith(PACKAGE))
     for candidate in candidates:
         if candidate in objects:
             entry = objects[candidate]
             return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, candidate)
-    return None
-
-
-project_root = "generative_policies."
+    # What is not public has no page: bases, results without a name of their own, errors of a module.
+    is_public = target.startswith(PACKAGE) and name in getattr(import_module(".".join(modules[:2])), "__all__", ())
+    return None if is_public or not (target.startswith(PACKAGE) or target in INTERNAL_ERRORS) else contnode
 
 
 def _render_math(self: Any, node: nodes.Element) -> None:
     """Write a formula as MathML, which browsers draw without a script from elsewhere."""
     block = isinstance(node, nodes.math_block)
-    self.body.append(f"<div class='math'>{tex2mathml(node.astext(), True)}</div>" if block else tex2mathml(node.astext()))
+    self.body.append(
+        f"<div class='math'>{tex2mathml(node.astext(), True)}</div>" if block else tex2mathml(node.astext())
+    )
     raise nodes.SkipNode
 
 

@@ -105,7 +105,7 @@ class ExactDynamics:
         return np.concatenate([positions, data.qvel - other.qvel, data.act - other.act])
 
     def cycle_error(self, state: Floats, actions: NDArray[Any], next_state: Floats) -> Floats:
-        """Return |f(s, a) - s'| / |s' - s|: how well actions make a step, which judges any inverse dynamics.
+        """Return ``|f(s, a) - s'| / |s' - s|``: how well actions make a step, which judges any inverse dynamics.
 
         Where actions saturate or motors are redundant, errors of the action itself mislead. Differences are those of
         ``difference``.

@@ -21,7 +21,7 @@ class InverseSolution(NamedTuple):
 
     Attributes:
         action: ``(action_dim,)`` or ``(batch, action_dim)``, inside the bounds.
-        residual: The cycle error |f(s, a) - s'| / |s' - s| of it, a float or ``(batch,)``: not near zero where no
+        residual: The cycle error ``|f(s, a) - s'| / |s' - s|`` of it, a float or ``(batch,)``: not near zero where no
             action in the bounds makes the step.
     """
 

@@ -76,7 +76,7 @@ def played_on_another_body(
 
 
 def task_cycle_error(env: gymnasium.Env[Any, Any], steps: Steps, labels: NDArray[Any]) -> Floats:
-    """Return |f(s, a) - s'| / |s' - s| of the task part of each step, ``(rows,)``.
+    """Return ``|f(s, a) - s'| / |s' - s|`` of the task part of each step, ``(rows,)``.
 
     For steps that were made on another body. Entries are metres and metres per second as they are, so that the
     velocities, which an action changes first, count most.

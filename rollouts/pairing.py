@@ -169,7 +169,7 @@ def ask_exact(env: gymnasium.Env[Any, Any], num_threads: int, seed: int = 0) -> 
 def cycle_error(
     env: gymnasium.Env[Any, Any], steps: Steps, labels: NDArray[Any], rng: np.random.Generator, num_steps: int = 200
 ) -> float:
-    """Return the median of |f(s, a) - s'| / |s' - s| of labels through the simulator that they are for.
+    """Return the median of ``|f(s, a) - s'| / |s' - s|`` of labels through the simulator that they are for.
 
     Args:
         env: A MuJoCo env of the robot whose actions the labels are.

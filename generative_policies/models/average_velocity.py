@@ -116,7 +116,7 @@ class AverageVelocityModel(ConditionalFlowModel):
 
     @property
     def network_cond_dim(self) -> int:
-        """Width of the condition features that the network sees: the condition's and the span's."""
+        """Width of the condition features that the network sees, the condition's and the span's."""
         return self.cond_dim + SPAN_DIM
 
     def path_loss(self, x_0: Tensor, x_1: Tensor, features: Tensor | None, generator: torch.Generator | None) -> Tensor:

@@ -120,11 +120,11 @@ class LatentBridgeModel(GenerativeModel):
 
     @property
     def network_cond_dim(self) -> int:
-        """Width of the condition features that the network sees: the condition's and, where it is given, x_0's."""
+        """Width of the condition features that the network sees, the condition's and, where it is given, x_0's."""
         return self.cond_dim + (0 if self.prior.source_dim is None else self.horizon * self.target_dim)
 
     def path_loss(self, x_0: Tensor, x_1: Tensor, features: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """Return E||F(x_t, t, c) - (x_1 - x_t) / sqrt(1 - t)||^2."""
+        """Return ``E||F(x_t, t, c) - (x_1 - x_t) / sqrt(1 - t)||^2``."""
         t = uniform_times(x_1, generator)  # (B,)
         t_wide = t.reshape(-1, *[1] * (x_1.ndim - 1))
         noise = standard_normal(tuple(x_1.shape), x_1, generator)

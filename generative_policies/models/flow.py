@@ -116,7 +116,7 @@ class ConditionalFlowModel(GenerativeModel):
         self.config |= {"coupling": coupling, "condition_weight": self.condition_weight}
 
     def path_loss(self, x_0: Tensor, x_1: Tensor, features: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """Return E||v(x_t, t, c) - (x_1 - x_0)||^2."""
+        """Return ``E||v(x_t, t, c) - (x_1 - x_0)||^2``."""
         if self.coupling == "conditional_optimal_transport":
             x_0 = x_0[conditional_optimal_transport(x_0, x_1, features, self.condition_weight)]
         t = uniform_times(x_1, generator)  # (B,)

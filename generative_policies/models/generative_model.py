@@ -110,7 +110,7 @@ class GenerativeModel(nn.Module, ABC):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """The shape of one sample: (D,), or (H, D) for chunks."""
+        """The shape of one sample, (D,), or (H, D) for chunks."""
         return (self.target_dim,) if self.horizon == 1 else (self.horizon, self.target_dim)
 
     @property

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
-    """Return 2 E|X - Y| - E|X - X'| - E|Y - Y'|, zero exactly where the distributions agree.
+    """Return ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``, zero exactly where the distributions agree.
 
     Args:
         x: ``(n, dim)``, at least two rows.

@@ -62,7 +62,7 @@ class Study:
 
     @property
     def target_steps(self) -> int:
-        """Target steps of an arm that sees the reward: as many as the others may take."""
+        """Target steps of an arm that sees the reward, as many as the others may take."""
         if self.task.target_steps is not None:
             return self.task.target_steps
         spec = self.task.target.make().spec

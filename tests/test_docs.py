@@ -1,0 +1,116 @@
+"""The documentation: every public name has its place, every block of code is run, every link leads somewhere."""
+
+import importlib
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+DOCS = CHECKOUT / "docs"
+PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+PACKAGES = sorted(
+    f"generative_policies.{'.'.join(init.parent.relative_to(CHECKOUT / 'generative_policies').parts)}"
+    for init in (CHECKOUT / "generative_policies").rglob("__init__.py")
+    if init.parent != CHECKOUT / "generative_policies"
+)
+
+
+@pytest.fixture(scope="module")
+def executed_pages() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("executed_pages", DOCS / "executed_pages.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def documented() -> set[str]:
+    """The full names of all entries of the API reference."""
+    found = set()
+    for page in (DOCS / "api").glob("*.md"):
+        package = ""
+        for line in page.read_text().splitlines():
+            if match := re.match(r"\.\. currentmodule:: (\S+)", line):
+                package = match[1]
+            elif match := re.match(r"\.\. (?:auto\w+|py:data):: (\S+)", line):
+                found.add(f"{package}.{match[1]}")
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_in_the_reference(package: str) -> None:
+    names = getattr(importlib.import_module(package), "__all__", [])
+    assert not {f"{package}.{name}" for name in names} - documented()
+
+
+def test_the_reference_names_nothing_that_is_not_public() -> None:
+    entries = documented()
+    assert len(entries) > 100
+    for entry in entries:
+        package, name = entry.rsplit(".", 1)
+        assert name in getattr(importlib.import_module(package), "__all__", dir(importlib.import_module(package))), (
+            entry
+        )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```python\n.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^```\{include\} (\S+)", text, flags=re.MULTILINE)
+    for target in targets:
+        if not re.match(r"[a-z]+:", target) and not target.startswith("#"):
+            path = page.parent / target.split("#")[0]
+            assert path.exists() or path.with_suffix(".md").exists(), target
+
+
+def test_four_tutorials_hold_what_they_claim(executed_pages: ModuleType) -> None:
+    names = ["clone_with_a_flow", "learn_from_states_alone", "steer_with_sac", "translate_a_policy"]
+    assert [page.stem for page in TUTORIALS] == names
+    for page in TUTORIALS:
+        blocks = executed_pages.blocks(page.read_text())
+        assert sum(block.shown for block in blocks) >= 4
+        assert any("assert" in block.code for block in blocks if not block.shown)
+
+
+def test_no_page_has_code_that_is_not_run(executed_pages: ModuleType) -> None:
+    assert sum(len(executed_pages.blocks(page.read_text())) > 0 for page in PAGES) >= 8  # none of them raises
+
+
+@pytest.mark.parametrize("left_out", ["  ```python\n  x = 1\n  ```\n", "```py\nx = 1\n```\n", "```python\nx = 1\n"])
+def test_a_block_that_would_be_left_out_is_refused(executed_pages: ModuleType, left_out: str) -> None:
+    with pytest.raises(ValueError, match="blocks of Python or checks are opened"):
+        executed_pages.blocks(f"```python\ny = 1\n```\n\n{left_out}")
+
+
+def test_a_page_shows_what_its_code_printed_and_drew_and_not_its_checks(
+    executed_pages: ModuleType, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A page\n\n```python\nx = 6 * 7\nprint(x)\n```\n\nAs is known.\n\n<!-- check\nassert x == 42\n-->\n\n"
+        "```python\nimport matplotlib.pyplot as plt\n\nplt.plot([x])\nplt.title('The answer')\n```\n"
+    )
+    executed_pages.run_page(page, tmp_path / "results")
+    text = executed_pages.rendered(page.read_text(), tmp_path / "results", "/results")
+    assert "\n42\n```\n" in text and "assert" not in text and "As is known." in text
+    (figure,) = re.findall(r"!\[The answer\]\(/results/(\S+)\)", text)
+    assert (tmp_path / "results" / figure).stat().st_size > 1_000
+    assert json.loads((tmp_path / "results" / "results.json").read_text())["key"] == executed_pages.key(page)
+
+
+def test_what_a_block_raises_tells_the_line_of_the_page(executed_pages: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n\n```python\nx = 1\n\nraise KeyError(x)\n```\n")
+    with pytest.raises(KeyError) as caught:
+        executed_pages.run_page(page, tmp_path / "results")
+    assert caught.traceback[-1].lineno == 5  # counted from 0
+    page.write_text("<!-- check\nprint(1)\n-->\n")
+    with pytest.raises(ValueError, match="a check prints or draws nothing"):
+        executed_pages.run_page(page, tmp_path / "results")
