@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from generative_policies.rollouts.commands.compare import CompareSettings
+from generative_policies.rollouts.experts import has_its_physics
 from generative_policies.rollouts.report import format_report
 
 CHECKOUT = Path(__file__).parent.parent
@@ -39,7 +40,9 @@ def test_python_blocks_run_as_printed(
     for block in python:
         exec(compile(block, "README.md", "exec"), names)  # our own file
     at_home, untranslated, translated = map(float, capsys.readouterr().out.split()[-3:])
-    assert untranslated + 0.5 < translated <= at_home + 0.1
+    assert untranslated + 0.5 < translated
+    if has_its_physics("Pusher-v5"):  # else its expert does less well at home
+        assert translated <= at_home + 0.1
     # The same translator under SB3's evaluation, on the first 16 of the 20 seeds: it pushes there, too.
     assert -35 < names["mean_return"] < -20  # type: ignore[operator]
     assert names["venv"].num_envs == 16  # type: ignore[attr-defined]
