@@ -35,7 +35,7 @@ class OnnxFlow(OnnxModel, GenerativeModel):
         nn.Module.__init__(self)  # there is no network to build
         described = session.interface
         arguments = described.arguments
-        self.session, self.num_steps, self.solver = session, described.num_steps, described.solver
+        self.hold(session)
         self.target_dim = check_dim("target_dim", arguments["target_dim"])
         self.cond_dim = check_dim("cond_dim", arguments["cond_dim"], minimum=0)
         self.horizon = check_dim("horizon", arguments["horizon"])
@@ -68,10 +68,10 @@ class OnnxFlow(OnnxModel, GenerativeModel):
         inputs = self._inputs(condition) or ()
         self._check_source(source)
         if noise is not None:
-            check_rows("noise", noise, self.sample_shape)
+            check_rows("noise", noise, self.sample_shape, like=self.like)
         batch = common_batch(batch_size, condition=inputs[0] if inputs else None, source=source, noise=noise)
         if noise is None:
-            noise = standard_normal((batch, *self.sample_shape), torch.zeros(()), generator)
+            noise = standard_normal((batch, *self.sample_shape), self.like, generator)
         return self.session.run([*inputs, noise] if source is None else [*inputs, source, noise])
 
     def predict(

@@ -1,10 +1,14 @@
 """A recording holds what depends on the inputs, and tells the batch from all other sizes."""
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from generative_policies.export.recording import Batched, Constant, ExportError, Value, record
+from generative_policies.export.record import record
+from generative_policies.export.recording import Batched, Constant, ExportError, Value
 
 
 def rows(*widths: int) -> object:
@@ -40,15 +44,27 @@ def test_sizes_of_the_batch_are_told_from_others_and_constants_have_one_row() ->
     assert constant.shape == (Batched(2), 1) and constant.tensor.tolist() == [[5.0]]
 
 
-def test_a_truth_of_the_values_may_be_asked_for_and_a_number_may_not() -> None:
-    def checked(x: Tensor) -> Tensor:
-        if x.min() < -1:
-            raise ValueError("too small")
-        return -x
-
-    assert [operation.name for operation in record(checked, rows(2)).operations] == ["neg"]  # type: ignore[arg-type]
-    with pytest.raises(ExportError, match="number that it reads out"):
-        record(lambda x: x * x.max().item(), rows(2))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: -x if x.min() < -1 else x,
+        lambda x: x * x.max().item(),
+        lambda x: x if torch.equal(x, x.abs()) else -x,
+        lambda x: x if torch.allclose(x, x.abs()) else -x,
+        lambda x: x if len(x.nonzero()) > 3 else -x,
+        lambda x: x if len(x[x > 1]) > 3 else -x,
+        lambda x: x * max(x.tolist()[0]),
+        lambda x: x * float(x.neg().numpy().max()),
+        lambda x: x * float(np.asarray(x).max()),
+    ],
+)
+def test_the_values_of_the_inputs_must_not_be_looked_at(function: Callable[[Tensor], Tensor]) -> None:
+    """A graph would hold the answer for one example."""
+    with pytest.raises(ExportError, match="the values of its inputs"):
+        record(function, rows(2))  # type: ignore[arg-type]
+    # What does not depend on them may be.
+    recording = record(lambda x: x * torch.ones(2).max().item() if torch.ones(1) > 0 else x, rows(2))  # type: ignore[arg-type]
+    assert [operation.name for operation in recording.operations] == ["mul"]
 
 
 def test_ways_that_depend_on_the_size_of_the_batch_are_refused() -> None:
