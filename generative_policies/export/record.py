@@ -99,7 +99,7 @@ class _Merge:
                 one = one.narrow(axis, 0, 1)
             # A product of more rows may be rounded in another way.
             if first.data_ptr() != second.data_ptr() and not all(
-                torch.allclose(one.expand_as(tensor).double(), tensor.double(), rtol=1e-4, atol=1e-5)
+                torch.allclose(one.expand_as(tensor).double(), tensor.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
                 for tensor in (first, second)
             ):
                 raise ExportError(f"the model has constants that depend on the batch, in {where}")

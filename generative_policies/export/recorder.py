@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
-from torch._decomp import core_aten_decompositions
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -224,4 +223,7 @@ def _tensors(arguments: Any) -> list[Tensor]:
 
 @cache
 def _decompositions() -> Any:  # functions by torch's operations
-    return core_aten_decompositions()
+    from torch.export import default_decompositions  # slow to import, and seldom needed
+
+    table = default_decompositions()  # a mapping that is filled when asked for; its get does not ask
+    return {operation: table[operation] for operation in table}

@@ -180,8 +180,6 @@ def _layer_norm(graph: Graph, a: Arguments, outputs: Any) -> Any:
 def _group_norm(graph: Graph, a: Arguments, outputs: Any) -> Any:
     shape, groups = a["input"].shape, a["group"]
     rest = [size for size in shape[1:] if isinstance(size, int)]
-    if len(rest) < len(shape) - 1:
-        raise ExportError("the model normalises over the rows of the batch")
     # ONNX's InstanceNormalization loses digits of numbers far from zero, its LayerNormalization does not.
     x = graph.add("Reshape", graph.name(a["input"]), graph.integers(0, groups, -1))
     ones = graph.constant(np.ones(math.prod(rest) // groups, np.float32))
