@@ -142,6 +142,13 @@ def _session(content: bytes, described: Interface) -> OnnxSession:
         raise ExportError(f"ONNX Runtime does not take the graph: {error.__cause__ or error}") from error
 
 
+def _run(session: OnnxSession, tensors: Sequence[Tensor]) -> Tensor:
+    try:
+        return session.run(tensors)
+    except Exception as error:  # what ONNX Runtime raises has no other base
+        raise ExportError(f"ONNX Runtime does not run the graph: {error}") from error
+
+
 def _verify(session: OnnxSession, function: Callable[..., Tensor], examples: Callable[[int], Sequence[Tensor]]) -> None:
     """Compare a graph with its model, for other numbers of rows than those that it was recorded with.
 
@@ -157,7 +164,7 @@ def _verify(session: OnnxSession, function: Callable[..., Tensor], examples: Cal
     spread, largest = expected.std(0), expected.abs().amax(0)
     for rows in (slice(None), slice(0, 1)):
         tensors = [tensor[rows].clone() for tensor in many]
-        found = session.run([tensor[rows].cpu() for tensor in many])
+        found = _run(session, [tensor[rows].cpu() for tensor in many])
         expected = function(*tensors).cpu()
         if found.shape != expected.shape:
             raise ExportError(

@@ -84,6 +84,15 @@ class OnnxModel(nn.Module):
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise CheckpointError(f"{path} has metadata that describe no model: {error!r}") from error
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """Refuse to be part of a checkpoint, for there are no weights.
+
+        Raises:
+            CheckpointError: Always.
+        """
+        raise CheckpointError(f"{self.session.name} is an exported model and no part of a checkpoint: keep the file")
+
     def hold(self, session: OnnxSession) -> None:
         """Keep a graph, once the module is built."""
         self.session, self.num_steps, self.solver = session, session.interface.num_steps, session.interface.solver

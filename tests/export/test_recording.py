@@ -77,3 +77,63 @@ def test_ways_that_depend_on_the_size_of_the_batch_are_refused() -> None:
     ):
         with pytest.raises(ExportError, match="batch"):
             record(function, rows(2))  # type: ignore[arg-type]
+
+
+def test_what_is_changed_in_place_is_a_new_value() -> None:
+    def function(x: Tensor) -> Tensor:
+        twice = 2 * x
+        before = twice.exp()
+        twice.add_(1).relu_()
+        return twice + before
+
+    recording = record(function, rows(2))  # type: ignore[arg-type]
+    assert [operation.name for operation in recording.operations] == ["mul", "exp", "add", "relu", "add"]
+    mul, exp, add, relu, last = recording.operations
+    assert exp.arguments["self"] == add.arguments["self"] == mul.outputs[0]
+    assert relu.arguments["self"] == add.outputs[0]
+    assert (last.arguments["self"], last.arguments["other"]) == (relu.outputs[0], exp.outputs[0])
+
+
+def shared(x: Tensor) -> Tensor:
+    twice = 2 * x
+    part = twice[:, :1]
+    twice.add_(1)
+    return twice + part
+
+
+def part_set(x: Tensor) -> Tensor:
+    answer = torch.zeros(len(x), 2)
+    answer[:, 0] = x[:, 1]
+    return answer
+
+
+def counting(x: Tensor) -> Tensor:
+    """Changes what was there before."""
+    COUNTER.add_(1)
+    return x * COUNTER
+
+
+def used_before(x: Tensor) -> Tensor:
+    table = torch.zeros(2)
+    first = x + table
+    table.add_(1)
+    return first * table
+
+
+COUNTER = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (shared, "shares its memory"),
+        (part_set, "parts of a tensor are set"),
+        (counting, "it was there before"),
+        (used_before, "it was used before"),
+        (lambda x: torch.zeros(2, 2).add_(x[0]) + x, "parts of a tensor are set"),
+    ],
+)
+def test_changes_in_place_that_others_would_see_are_refused(function: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(ExportError, match=f"in place.*{message}"):
+        record(function, rows(2))  # type: ignore[arg-type]
+    assert COUNTER == 0
