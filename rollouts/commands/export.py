@@ -15,7 +15,7 @@ from generative_policies.rollouts.provenance import digest, require_writable, sa
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Write a trained model as one file of ONNX, for real time and for other runtimes than torch.
+    """Write a trained model as one file of ONNX, for real time, in ONNX Runtime 1.24 and later.
 
     The file has the normalisers and all steps of the solver inside, and the noise as an input. Wrappers take its path
     as they take a checkpoint's. Needs the extra: pip install 'generative-policies[export]'.
