@@ -12,7 +12,7 @@ from generative_policies.models.dimensions import check_dim, check_num_steps
 from generative_policies.models.encoders import Condition
 
 
-class OnnxFlow(OnnxModel, GenerativeModel):
+class OnnxFlow(OnnxModel, GenerativeModel):  # type: ignore[override]  # its config is none
     """A flow, a distilled flow or a bridge's ODE that was exported; ``OnnxModel.load`` makes it.
 
     Args:
@@ -29,13 +29,12 @@ class OnnxFlow(OnnxModel, GenerativeModel):
         (torch.Size([8, 2]), 4)
     """
 
-    default_solver = ""  # that of the file is ``solver``
-
     def __init__(self, session: OnnxSession) -> None:
         nn.Module.__init__(self)  # there is no network to build
         described = session.interface
         arguments = described.arguments
-        self.session, self.num_steps, self.solver = session, described.num_steps, described.solver
+        self.hold(session)
+        self.default_solver = described.solver or ""  # type: ignore[misc]  # not the class's, the file's
         self.target_dim = check_dim("target_dim", arguments["target_dim"])
         self.cond_dim = check_dim("cond_dim", arguments["cond_dim"], minimum=0)
         self.horizon = check_dim("horizon", arguments["horizon"])
@@ -68,10 +67,10 @@ class OnnxFlow(OnnxModel, GenerativeModel):
         inputs = self._inputs(condition) or ()
         self._check_source(source)
         if noise is not None:
-            check_rows("noise", noise, self.sample_shape)
+            check_rows("noise", noise, self.sample_shape, like=self.like)
         batch = common_batch(batch_size, condition=inputs[0] if inputs else None, source=source, noise=noise)
         if noise is None:
-            noise = standard_normal((batch, *self.sample_shape), torch.zeros(()), generator)
+            noise = standard_normal((batch, *self.sample_shape), self.like, generator)
         return self.session.run([*inputs, noise] if source is None else [*inputs, source, noise])
 
     def predict(

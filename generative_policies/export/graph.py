@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,11 +15,13 @@ from generative_policies.export.recording import Batched, Constant, ExportError,
 # What a graph is made of, and all that a file may hold that is loaded: operators of the standard, none of which reads a
 # file, loops or calls code of anybody's.
 OPERATORS = frozenset(
-    {"Abs", "Add", "Cast", "Concat", "Conv", "Cos", "Div", "Erf", "Exp", "Expand", "Gather", "Gelu", "Gemm", "Identity"}
-    | {"InstanceNormalization", "LayerNormalization", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "Reciprocal"}
-    | {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Sin", "Slice"}
-    | {"Softmax", "Split", "Sqrt", "Sub", "Tanh", "Transpose", "Unsqueeze"}
+    {"Abs", "Add", "Cast", "Concat", "Conv", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Gather", "Gelu"}
+    | {"Gemm", "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log"}
+    | {"MatMul", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"}
+    | {"Relu", "Reshape", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Sub", "Tanh"}
+    | {"Transpose", "Unsqueeze", "Where"}
 )
+TYPES = {torch.float32: 1, torch.uint8: 2, torch.int64: 7, torch.bool: 9}  # ONNX's numbers for them
 
 
 class Node(NamedTuple):
@@ -29,12 +32,14 @@ class Node(NamedTuple):
         inputs: Names of what it takes; empty where an optional input is left out.
         outputs: Names of what it gives.
         attributes: Its settings.
+        name: Torch's operation and the node's number, for messages. No two are alike, as some runtimes want it.
     """
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    name: str
 
 
 class Graph:
@@ -43,10 +48,14 @@ class Graph:
     Args:
         inputs: The names of the inputs, whose values bear the numbers from 0 on.
         recording: What is to become of it, for the number of times that a value is used.
+
+    Attributes:
+        operation: The name of torch's operation that the next nodes are made of.
     """
 
     def __init__(self, inputs: Sequence[str], recording: Recording) -> None:
         self.inputs = tuple(inputs)
+        self.operation = ""
         self._nodes: dict[str, Node] = {}  # by the name of their first output
         self.constants: dict[str, NDArray[Any]] = {}
         self._names = dict(enumerate(inputs))
@@ -73,7 +82,7 @@ class Graph:
         assert operator in OPERATORS
         number = next(self._number)
         names = tuple(f"{operator}_{number}" if k == 0 else f"{operator}_{number}_{k}" for k in range(outputs))
-        self._nodes[names[0]] = Node(operator, inputs, names, attributes)
+        self._nodes[names[0]] = Node(operator, inputs, names, attributes, f"{self.operation}.{names[0]}")
         return names[0] if outputs == 1 else list(names)
 
     def bind(self, value: Value, name: str) -> None:
@@ -86,21 +95,39 @@ class Graph:
             self._uses[again.number] += self._uses[item.number] - 1
         return self.name(item)
 
-    def name(self, item: Value | Constant | float) -> str:
-        """Return the name of a value, of a constant, or of a number as a constant."""
+    def is_used(self, value: Value) -> bool:
+        """Return whether something takes a value."""
+        return self._uses[value.number] > 0
+
+    def name(self, item: Value | Constant | float, dtype: torch.dtype | None = None) -> str:
+        """Return the name of a value, of a constant, or of a number as a constant.
+
+        Args:
+            item: One of these.
+            dtype: The type to convert it to; its own by default, float for a number.
+        """
         if isinstance(item, Value):
-            return self._names[item.number]
+            name = self._names[item.number]
+            return name if dtype in (None, item.dtype) else str(self.add("Cast", name, to=TYPES[dtype]))
         if isinstance(item, Constant):
-            tensor = item.tensor
+            tensor = item.tensor if dtype is None else item.tensor.to(dtype)
             key: Any = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
             if key not in self._known:
                 self._alive.append(tensor)
                 self._known[key] = self.constant(tensor.cpu().contiguous().numpy())
             return self._known[key]
-        return self.constant(np.asarray(item, dtype=np.float32))
+        return self.constant(torch.tensor(item, dtype=dtype or torch.float32).numpy())
 
     def constant(self, array: NDArray[Any]) -> str:
-        """Return the name of a constant; equal ones are one."""
+        """Return the name of a constant; equal ones are one, and infinity is the largest number.
+
+        Raises:
+            ExportError: If it holds NaN.
+        """
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            if np.isnan(array).any():
+                raise ExportError(f"a constant of torch's operation {self.operation!r} holds NaN")
+            array = np.nan_to_num(array)  # such as a mask before a softmax
         key = array.tobytes(), array.shape, array.dtype.str
         if key not in self._known:
             self._known[key] = f"constant_{len(self.constants)}"

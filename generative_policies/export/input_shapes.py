@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from generative_policies.export.interface import DTYPES
 from generative_policies.models import DictObservationEncoder
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Encoder
@@ -15,13 +17,20 @@ class InputShapes(Encoder):
 
     Args:
         shapes: The shape of one row of each input.
+        dtypes: Its type, a key of ``DTYPES``.
         output_dim: Width of the features that the graph makes of them.
     """
 
-    def __init__(self, shapes: list[list[int]], output_dim: int) -> None:
+    def __init__(self, shapes: list[list[int]], dtypes: list[str], output_dim: int) -> None:
         super().__init__()
+        self.register_buffer("like", torch.zeros((), dtype=torch.float32), persistent=False)
+        self._likes = [torch.zeros((), dtype=DTYPES[dtype]) for dtype in dtypes]
         self.input_shapes = tuple(tuple(check_dim("a size", size) for size in shape) for shape in shapes)
         self.output_dim = output_dim
+
+    def input_like(self, k: int) -> Tensor:
+        """Return a tensor of the type that the graph takes."""
+        return self._likes[k]
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Refuse: the features are inside of the graph."""
@@ -47,6 +56,7 @@ class DictInputShapes(DictObservationEncoder):
     ) -> None:
         super().__init__(shapes, 1, history, image_dtype)
         self.parts = nn.ModuleList()  # they are what computes
+        self.register_buffer("like", torch.zeros((), dtype=torch.float32), persistent=False)  # of the inputs
         self.output_dim = output_dim
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -62,9 +72,9 @@ def input_encoder(described: Mapping[str, Any], output_dim: int) -> Encoder:
     """Return what takes the inputs of an encoder, from what the interface of an exported model tells of it.
 
     Args:
-        described: ``{"shapes": ...}``, or ``{"dictionary": ...}`` with the arguments of ``DictInputShapes``.
+        described: ``{"shapes": ..., "dtypes": ...}``, or ``{"dictionary": ...}`` with arguments of ``DictInputShapes``.
         output_dim: Width of the features that the graph makes of them.
     """
     if "dictionary" in described:
         return DictInputShapes(**described["dictionary"], output_dim=output_dim)
-    return InputShapes(described["shapes"], output_dim)
+    return InputShapes(described["shapes"], described["dtypes"], output_dim)

@@ -36,7 +36,7 @@ class OnnxInverseDynamics(OnnxModel, InverseDynamics):
         described = session.interface
         arguments = described.arguments
         super().__init__(arguments["action_dim"], arguments["obs_dim"], arguments["next_obs_dim"])
-        self.session, self.num_steps, self.solver = session, described.num_steps, described.solver
+        self.hold(session)
         self.noise_dim = check_dim("noise_dim", arguments["noise_dim"], minimum=0)
         self._encoder = None if arguments["encoder"] is None else input_encoder(arguments["encoder"], self.obs_dim)
         inputs = ((self.obs_dim,), (self.next_obs_dim,)) if self._encoder is None else 2 * self._encoder.input_shapes
@@ -124,7 +124,7 @@ def _normalizer(statistics: Mapping[str, Sequence[float]] | None, dim: int) -> N
     """The statistics of an interface."""
     if statistics is None:
         return None
-    normalizer = Normalizer(dim)
+    normalizer = Normalizer(dim).float()
     for name, buffer in (("mean", normalizer.mean), ("std", normalizer.std)):
         values = torch.tensor(statistics[name], dtype=torch.float32)
         if values.shape != (dim,) or not torch.isfinite(values).all():

@@ -16,6 +16,12 @@ from generative_policies.models.arrays import parameter_like
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Encoder
 
+KINDS = (GenerativeModel, MlpRegressor, ActionTranslator, InverseDynamics, MlpForwardDynamics)
+# All that a predict of these does beside what is exported is what a runner does: it checks and converts.
+PREDICTS = {kind.predict for kind in (*KINDS, FlowActionTranslator, FlowInverseDynamics)}
+# What turns a condition into inputs, and is no part of a graph.
+OUTSIDE = ("inputs", "rows", "check", "reference")
+
 
 def interface(model: nn.Module, num_steps: int | None, solver: str | None) -> tuple[Interface, Callable[..., Tensor]]:
     """Return the interface of a model, and the function of its inputs that is exported.
@@ -26,9 +32,10 @@ def interface(model: nn.Module, num_steps: int | None, solver: str | None) -> tu
         solver: Name of the solver; the model's own by default.
 
     Raises:
-        ExportError: If the model has no solver and one is named.
+        ExportError: If the model has no solver and one is named, or a ``predict`` of its own.
         TypeError: If it is something else.
     """
+    _check_predict(model)
     match model:
         case GenerativeModel():
             return _generative(model, num_steps, solver)
@@ -40,10 +47,27 @@ def interface(model: nn.Module, num_steps: int | None, solver: str | None) -> tu
             return _inverse_dynamics(model, num_steps, solver)
         case MlpForwardDynamics():
             return _forward_dynamics(model, num_steps, solver)
+    inside = getattr(model, "model", getattr(model, "flow", None))
+    hint = f"; export its {type(inside).__name__}" if isinstance(inside, GenerativeModel | MlpRegressor) else ""
     raise TypeError(
         f"expected a generative model, an MlpRegressor, an action translator, or an inverse or forward dynamics, got "
-        f"{type(model).__name__}"
+        f"{type(model).__name__}{hint}"
     )
+
+
+def _check_predict(model: nn.Module) -> None:
+    """Check that a model's answers are those of the function that is exported.
+
+    Raises:
+        ExportError: If they pass a ``predict`` that is none of the library's.
+    """
+    if not isinstance(model, KINDS):
+        return
+    if type(model).predict not in PREDICTS or "predict" in vars(model):
+        raise ExportError(
+            f"{type(model).__name__} has a predict of its own, whose work would be missing in the file: an export "
+            f"holds sample, mean, translate, actions or next_state; do the work there"
+        )
 
 
 def _generative(
@@ -190,25 +214,41 @@ def _inputs(encoder: Encoder, name: str) -> list[Input]:
         parts = [name]
     else:
         parts = [f"{name}.{k}" for k in range(len(encoder.input_shapes))]
-    dtypes = {dtype: word for word, dtype in DTYPES.items()}
     return [
-        Input(part, tuple(shape), dtypes[encoder.input_like(k).dtype])
-        for k, (part, shape) in enumerate(zip(parts, encoder.input_shapes, strict=True))
+        Input(part, tuple(shape), dtype)
+        for part, shape, dtype in zip(parts, encoder.input_shapes, _dtypes(encoder), strict=True)
     ]
+
+
+def _dtypes(encoder: Encoder) -> list[str]:
+    """The types of an encoder's inputs.
+
+    Raises:
+        ExportError: If there is one that no runner gives.
+    """
+    words = {dtype: word for word, dtype in DTYPES.items()}
+    found = [encoder.input_like(k).dtype for k in range(len(encoder.input_shapes))]
+    if unknown := set(found) - set(words):
+        raise ExportError(
+            f"{type(encoder).__name__} takes {unknown.pop()}, an exported model takes {', '.join(DTYPES)}"
+        )
+    return [words[dtype] for dtype in found]
 
 
 def _encoder(encoder: Encoder | None) -> dict[str, Any] | None:
     """What a runner must know of an encoder to take what it takes: it computes nothing outside of the graph."""
     if encoder is None:
         return None
+    base = DictObservationEncoder if isinstance(encoder, DictObservationEncoder) else Encoder
+    for name in OUTSIDE if base is Encoder else (*OUTSIDE, "input_like"):
+        if getattr(type(encoder), name) is not getattr(base, name):
+            raise ExportError(
+                f"{type(encoder).__name__} turns what it is given into inputs in a way of its own, {name}, which is no "
+                f"part of a graph; only DictObservationEncoder may"
+            )
     if isinstance(encoder, DictObservationEncoder):
         return {"dictionary": {key: encoder.config[key] for key in ("shapes", "history", "image_dtype")}}
-    if type(encoder).inputs is not Encoder.inputs or type(encoder).rows is not Encoder.rows:
-        raise ExportError(
-            f"{type(encoder).__name__} turns what it is given into inputs in a way of its own, which is no part of a "
-            f"graph; only DictObservationEncoder may"
-        )
-    return {"shapes": [list(shape) for shape in encoder.input_shapes]}
+    return {"shapes": [list(shape) for shape in encoder.input_shapes], "dtypes": _dtypes(encoder)}
 
 
 def _statistics(normalizer: Normalizer | None) -> dict[str, list[float]] | None:

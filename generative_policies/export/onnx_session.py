@@ -75,7 +75,7 @@ class OnnxSession:
         encoder = self.interface.arguments.get("encoder")
         self._takes_arrays = not (isinstance(encoder, dict) and "dictionary" in encoder)
         self._takes_noise = self._inputs[-1] == "noise"
-        self._like = torch.zeros(())
+        self._like = torch.zeros((), dtype=torch.float32)
         self._outputs = [self.interface.output]
 
     def check_shapes(self, output: tuple[int, ...], *inputs: tuple[int, ...]) -> None:
@@ -102,7 +102,7 @@ class OnnxSession:
             if len(tensor) != batch:
                 same_batch(**dict(zip(self._inputs, tensors, strict=True)))
         if batch == 0:
-            return torch.empty((0, *self.interface.output_shape))
+            return torch.empty((0, *self.interface.output_shape), dtype=torch.float32)
         feed = {name: tensor.detach().numpy() for name, tensor in zip(self._inputs, tensors, strict=True)}
         return torch.from_numpy(self._answer(feed, batch))
 
@@ -138,9 +138,10 @@ class OnnxSession:
                 return None
             if array is reference:
                 single = is_row
-            with np.errstate(over="ignore"):  # what is too large becomes infinite
+            with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite
                 rows = array.astype(np.float32, order="C", copy=False)
-            if not math.isfinite(np.add.reduce(rows, axis=None)):
+                finite = math.isfinite(np.add.reduce(rows, axis=None))
+            if not finite:
                 return None
             feed[described.name] = rows[None] if is_row else rows
             counts.add(1 if is_row else len(rows))

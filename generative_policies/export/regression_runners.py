@@ -7,12 +7,12 @@ from torch import nn
 from generative_policies.export.input_shapes import input_encoder
 from generative_policies.export.onnx_model import OnnxModel
 from generative_policies.export.onnx_session import OnnxSession
-from generative_policies.models.arrays import Array, ArrayT, as_caller, as_rows, parameter_like
+from generative_policies.models.arrays import Array, ArrayT, as_caller, as_rows
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition
 
 
-class OnnxRegressor(OnnxModel, nn.Module):
+class OnnxRegressor(OnnxModel):
     """An ``MlpRegressor`` that was exported; ``OnnxModel.load`` makes it.
 
     Args:
@@ -30,7 +30,7 @@ class OnnxRegressor(OnnxModel, nn.Module):
 
     def __init__(self, session: OnnxSession) -> None:
         nn.Module.__init__(self)
-        self.session, self.num_steps, self.solver = session, None, None
+        self.hold(session)
         self.target_shape = session.interface.output_shape
         self.encoder = input_encoder(session.interface.arguments["encoder"], 1)
         session.check_shapes(self.target_shape, *self.encoder.input_shapes)
@@ -50,7 +50,7 @@ class OnnxRegressor(OnnxModel, nn.Module):
         return as_caller(self.session.run(rows), reference, single)
 
 
-class OnnxForwardDynamics(OnnxModel, nn.Module):
+class OnnxForwardDynamics(OnnxModel):
     """An ``MlpForwardDynamics`` that was exported, the mean of its members; ``OnnxModel.load`` makes it.
 
     Args:
@@ -68,7 +68,7 @@ class OnnxForwardDynamics(OnnxModel, nn.Module):
 
     def __init__(self, session: OnnxSession) -> None:
         nn.Module.__init__(self)
-        self.session, self.num_steps, self.solver = session, None, None
+        self.hold(session)
         self.obs_dim = check_dim("obs_dim", session.interface.arguments["obs_dim"])
         self.action_dim = check_dim("action_dim", session.interface.arguments["action_dim"])
         session.check_shapes((self.obs_dim,), (self.obs_dim,), (self.action_dim,))
@@ -90,6 +90,8 @@ class OnnxForwardDynamics(OnnxModel, nn.Module):
         answer = self.session.run_arrays((obs, actions), obs, None, None)
         if answer is not None:
             return cast(ArrayT, answer)
-        like = parameter_like(self)
-        rows = as_rows("obs", obs, (self.obs_dim,), like), as_rows("actions", actions, (self.action_dim,), like)
+        rows = (
+            as_rows("obs", obs, (self.obs_dim,), self.like),
+            as_rows("actions", actions, (self.action_dim,), self.like),
+        )
         return as_caller(self.session.run(rows), obs, single=obs.ndim == 1)

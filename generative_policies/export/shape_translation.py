@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 from generative_policies.export.graph import Graph, sizes
 from generative_policies.export.recording import Batched, Constant, ExportError, Value
@@ -41,19 +42,20 @@ def _transpose(graph: Graph, a: Arguments, outputs: Any) -> Any:
 
 
 def _cat(graph: Graph, a: Arguments, outputs: Any) -> Any:
-    return graph.add("Concat", *[_whole(graph, item) for item in a["tensors"]], axis=a.get("dim", 0))
+    names = [_whole(graph, item, outputs[0].dtype) for item in a["tensors"]]
+    return graph.add("Concat", *names, axis=a.get("dim", 0))
 
 
 def _stack(graph: Graph, a: Arguments, outputs: Any) -> Any:
     axis = graph.integers(a.get("dim", 0))
-    rows = [graph.add("Unsqueeze", _whole(graph, item), axis) for item in a["tensors"]]
+    rows = [graph.add("Unsqueeze", _whole(graph, item, outputs[0].dtype), axis) for item in a["tensors"]]
     return graph.add("Concat", *rows, axis=a.get("dim", 0))
 
 
-def _whole(graph: Graph, item: Value | Constant) -> str:
+def _whole(graph: Graph, item: Value | Constant, dtype: torch.dtype) -> str:
     """A tensor with all rows of the batch; constants have one."""
     if isinstance(item, Value) or not any(isinstance(size, Batched) for size in item.shape):
-        return graph.name(item)
+        return graph.name(item, dtype)
     rows = graph.add("Shape", graph.inputs[0], start=0, end=1)
     parts = [
         graph.integers(size)
@@ -63,7 +65,7 @@ def _whole(graph: Graph, item: Value | Constant) -> str:
         else graph.add("Mul", rows, graph.integers(size.factor))
         for size in item.shape
     ]
-    return str(graph.add("Expand", graph.name(item), graph.add("Concat", *parts, axis=0)))
+    return str(graph.add("Expand", graph.name(item, dtype), graph.add("Concat", *parts, axis=0)))
 
 
 def _expand(graph: Graph, a: Arguments, outputs: Any) -> Any:
@@ -109,7 +111,13 @@ def _index(graph: Graph, a: Arguments, outputs: Any) -> Any:
     if len(given) != 1 or not isinstance(given[0][1], Constant):
         raise ExportError("the export knows indices along one axis only, which do not depend on the inputs")
     (axis, index), *_ = given
-    return graph.add("Gather", graph.name(a["self"]), graph.name(index), axis=axis)
+    if any(isinstance(size, Batched) for size in (*index.shape, a["self"].shape[axis])):
+        raise ExportError("the model picks rows of the batch")
+    if index.dtype != torch.bool:
+        return graph.add("Gather", graph.name(a["self"]), graph.name(index), axis=axis)
+    if index.tensor.ndim != 1:
+        raise ExportError("the export knows masks of one axis only")
+    return graph.add("Gather", graph.name(a["self"]), graph.integers(*index.tensor.nonzero()[:, 0].tolist()), axis=axis)
 
 
 SHAPE_TRANSLATIONS: dict[str, Translation] = {

@@ -34,7 +34,7 @@ class OnnxActionTranslator(OnnxModel, ActionTranslator):
         described = session.interface
         arguments = described.arguments
         super().__init__(arguments["action_dim"], arguments["obs_dim"], arguments["source_action_dim"])
-        self.session, self.num_steps, self.solver = session, described.num_steps, described.solver
+        self.hold(session)
         self.noise_dim = check_dim("noise_dim", arguments["noise_dim"], minimum=0)
         self._encoder = input_encoder(arguments["encoder"], self.obs_dim)
         noise = [(self.noise_dim,)] if self.noise_dim else []

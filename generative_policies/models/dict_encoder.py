@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from generative_policies.models.arrays import Array, parameter_like
+from generative_policies.models.arrays import Array, parameter_like, rows_are_checked
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Condition, Encoder
 from generative_policies.models.normalizer import Normalizer
@@ -104,17 +104,18 @@ class DictObservationEncoder(Encoder):
             batch = len(x)
             if key in self.images:
                 frames = x.reshape(batch * self.history, *x.shape[-3:]).to(dtype)
-                features.append(part(_to_channels_first(frames, self.images[key])).reshape(batch, -1))
+                found = part(_to_channels_first(frames, self.images[key]))  # (B H, image_features)
             else:
-                rows = x.reshape(batch, self.history, -1)
-                features.append(cast(Normalizer, part).normalize(rows).reshape(batch, -1))
+                found = cast(Normalizer, part).normalize(x.reshape(batch, self.history, cast(Normalizer, part).dim))
+            # A width that follows from the others is not known where there are no rows.
+            features.append(found.reshape(batch, self.history * found.shape[-1]))
         return torch.cat(features, dim=-1)
 
     def fit_normalizers(self, *inputs: Tensor) -> None:
         """Fit the statistics of the vectors; images keep their scale."""
         for key, part, x in zip(self.keys, self.parts, inputs, strict=True):
             if key not in self.images:
-                cast(Normalizer, part).fit(x.reshape(len(x) * self.history, -1))
+                cast(Normalizer, part).fit(x.reshape(len(x) * self.history, cast(Normalizer, part).dim))
 
     def reference(self, condition: Condition) -> tuple[Array, bool]:
         """Return the widest floating-point entry, or the first of all, and whether the condition is a single row."""
@@ -149,7 +150,7 @@ class DictObservationEncoder(Encoder):
         for key, value in entries.items():
             if not isinstance(value, np.ndarray | Tensor):
                 raise TypeError(f"{name}[{key!r}] must be a numpy array or a torch.Tensor, got {type(value).__name__}")
-            if key in self.images:
+            if key in self.images and not rows_are_checked():  # a shell looked at them before it made tensors of them
                 _check_image(f"{name}[{key!r}]", value, self.images[key].is_uint8)
         return tuple(entries.values())
 

@@ -285,6 +285,25 @@ class GenerativeModel(nn.Module, ABC):
         if self.encoder is not None and inputs is not None:
             self.encoder.fit_normalizers(*inputs)
 
+    def check_sizes(self, target_dim: int, cond_dim: int, horizon: int, source_dim: int | None) -> None:
+        """Check that a flow that a larger model was given, a student say, fits there.
+
+        Args:
+            target_dim: Width of the target.
+            cond_dim: Width of the condition features.
+            horizon: Steps of a chunk.
+            source_dim: Width of the source that the prior starts at, ``None`` for none.
+
+        Raises:
+            ValueError: If one of them is another.
+        """
+        expected = {"target_dim": target_dim, "cond_dim": cond_dim, "horizon": horizon, "source_dim": source_dim}
+        own = (self.target_dim, self.cond_dim, self.horizon, self.prior.source_dim)
+        if own != tuple(expected.values()):
+            pairs = zip(expected.items(), own, strict=True)
+            wrong = "; ".join(f"{name} {value}, got {got}" for (name, value), got in pairs if value != got)
+            raise ValueError(f"the given flow must have {wrong}")
+
     def _inputs(self, condition: Condition | None) -> tuple[Tensor, ...] | None:
         """Check that a condition of tensors is there exactly where the model takes one, and return its inputs."""
         if self.encoder is None:

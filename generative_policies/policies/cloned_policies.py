@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from generative_policies.data import OBSERVATION
+from generative_policies.export.flow_runner import OnnxFlow
 from generative_policies.models import (
     ConditionalFlowModel,
     DictObservationEncoder,
@@ -131,8 +132,8 @@ class FlowPolicy(ClonedPolicy):
         solver: euler, midpoint, heun or rk4.
         image_features: Features that an image is encoded to.
         network: Another velocity network, see ``VelocityNetwork``; ``encoder_for(...)`` tells its ``cond_dim``.
-        flow: Another flow of the same inputs, such as a student, which is copied; ``net_arch`` and ``network`` are then
-            its own, and ``num_steps`` by default.
+        flow: Another flow of the same inputs, such as a student, which is copied, or one that was exported;
+            ``net_arch`` and ``network`` are then its own, and ``num_steps`` by default.
         squash_output: Whether the model works in the scaled action range [-1, 1].
         block: The model sees batches padded to a multiple of this many rows; 1 is fastest.
 
@@ -151,7 +152,7 @@ class FlowPolicy(ClonedPolicy):
         (1,)
     """
 
-    model: ConditionalFlowModel
+    model: ConditionalFlowModel | OnnxFlow
 
     def __init__(
         self,
@@ -166,7 +167,7 @@ class FlowPolicy(ClonedPolicy):
         solver: str = "euler",
         image_features: int = 32,
         network: nn.Module | None = None,
-        flow: ConditionalFlowModel | None = None,
+        flow: ConditionalFlowModel | OnnxFlow | None = None,
         squash_output: bool = False,
         block: int = 16,
     ) -> None:
@@ -219,11 +220,13 @@ class FlowPolicy(ClonedPolicy):
         """Return what the flow sees of a batch of observations as ``loss`` takes them."""
         return FlowInputs(dict(observations))
 
-    def with_flow(self, flow: ConditionalFlowModel, num_steps: int | None = None) -> Self:
+    def with_flow(self, flow: ConditionalFlowModel | OnnxFlow, num_steps: int | None = None) -> Self:
         """Return a policy with a copy of another flow, such as a student, and that one's number of steps by default."""
         own = {name: value for name, value in self.config.items() if name not in ("network", "num_steps", "solver")}
         if type(flow) is ConditionalFlowModel:  # others know their own alone
             own["solver"] = self.solver
+        elif isinstance(flow, OnnxFlow):
+            own["solver"] = flow.default_solver
         return type(self)(self.observation_space, self.action_space, **(own | {"flow": flow, "num_steps": num_steps}))
 
     def plan(self, rows: Rows, noise: NDArray[Any] | None) -> NDArray[Any]:

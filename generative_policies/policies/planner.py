@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from generative_policies.export.flow_runner import OnnxFlow
 from generative_policies.models import ConditionalFlowModel, FlowInputs, ResidualMlp
 from generative_policies.models.arrays import Array, as_caller, as_rows, check_rows, evaluating, parameter_like
 from generative_policies.models.dimensions import check_dim, check_net_arch, check_num_steps, check_part
@@ -24,8 +25,8 @@ class FlowPlanner(nn.Module):
         next_obs_dim: Width D of the leading part that is planned; ``obs_dim`` by default.
         horizon: Steps H of a plan; at 1 plans are ``(batch, D)``, above ``(batch, H, D)``.
         num_steps: Solver steps of a prediction where the caller names no other number; 10 by default.
-        flow: Another flow of the same inputs, such as a student; ``net_arch`` is then its own, and ``num_steps`` by
-            default.
+        flow: Another flow of the same inputs, such as a student or one that was exported; ``net_arch`` is then its own,
+            and ``num_steps`` by default.
 
     Raises:
         ValueError: If a dimension is not positive, ``next_obs_dim`` exceeds ``obs_dim``, or a given flow has other
@@ -46,7 +47,7 @@ class FlowPlanner(nn.Module):
         *,
         horizon: int = 1,
         num_steps: int | None = None,
-        flow: ConditionalFlowModel | None = None,
+        flow: ConditionalFlowModel | OnnxFlow | None = None,
     ) -> None:
         super().__init__()
         self.obs_dim = check_dim("obs_dim", obs_dim)
@@ -94,7 +95,7 @@ class FlowPlanner(nn.Module):
         obs: Tensor,
         *,
         num_steps: int | None = None,
-        solver: str = "euler",
+        solver: str | None = None,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
     ) -> Tensor:
@@ -103,7 +104,7 @@ class FlowPlanner(nn.Module):
         Args:
             obs: ``(batch, obs_dim)``.
             num_steps: Steps of the solver; the model's own number by default.
-            solver: euler, midpoint, heun or rk4.
+            solver: euler, midpoint, heun or rk4; the flow's own by default.
             generator: Source of the noise.
             noise: The noise itself, in the shape of the plans.
         """
@@ -117,7 +118,7 @@ class FlowPlanner(nn.Module):
         obs: Array,
         *,
         num_steps: int | None = None,
-        solver: str = "euler",
+        solver: str | None = None,
         generator: torch.Generator | None = None,
         noise: Array | None = None,
     ) -> Any:  # a numpy array or a tensor, as obs is
@@ -126,7 +127,7 @@ class FlowPlanner(nn.Module):
         Args:
             obs: ``(obs_dim,)`` or ``(batch, obs_dim)``.
             num_steps: Steps of the solver; the model's own number by default.
-            solver: euler, midpoint, heun or rk4.
+            solver: euler, midpoint, heun or rk4; the flow's own by default.
             generator: Source of the noise.
             noise: The noise itself, in the shape of the plans.
         """
@@ -143,7 +144,7 @@ class FlowPlanner(nn.Module):
         """Return what the flow sees of a batch."""
         return FlowInputs(obs)
 
-    def with_flow(self, flow: ConditionalFlowModel, num_steps: int | None = None) -> Self:
+    def with_flow(self, flow: ConditionalFlowModel | OnnxFlow, num_steps: int | None = None) -> Self:
         """Return a planner with another flow, such as a student, and that one's number of steps by default."""
         return type(self)(
             self.obs_dim, next_obs_dim=self.next_obs_dim, horizon=self.horizon, num_steps=num_steps, flow=flow

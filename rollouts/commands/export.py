@@ -1,5 +1,6 @@
 """Writing a trained model as one file of ONNX, as a command."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from generative_policies.rollouts.provenance import digest, require_writable, sa
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Write a trained model as one file of ONNX, for real time and for other runtimes than torch.
+    """Write a trained model as one file of ONNX, for real time, in ONNX Runtime 1.24 and later.
 
     The file has the normalisers and all steps of the solver inside, and the noise as an input. Wrappers take its path
     as they take a checkpoint's. Needs the extra: pip install 'generative-policies[export]'.
@@ -47,7 +48,8 @@ def export(settings: ExportSettings) -> Path:
         The file, for ``export.OnnxModel.load``.
 
     Raises:
-        FileExistsError: If the output is there already, with other settings or of another model.
+        FileExistsError: If the output is there already, with other settings, of another model, changed since it was
+            written, or without its note.
         CheckpointError: If there is no model.
         ExportError: If the model cannot be exported so.
     """
@@ -56,12 +58,15 @@ def export(settings: ExportSettings) -> Path:
     require_writable(settings.output.parent)
     inputs = {"model": digest(settings.model)}
     if settings.output.exists():
-        if same_settings(note, settings, ("model", "output"), inputs):
+        same = same_settings(note, settings, ("model", "output"), inputs)
+        if same and json.loads(note.read_text()).get("output") == digest(settings.output):
             print(f"{settings.output} is complete")
             return settings.output
-        raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
+        why = "without a note" if not note.exists() else "changed since its note" if same else "with other settings"
+        raise FileExistsError(f"{settings.output} exists {why}; remove it or choose another output")
     model: Any = load(settings.model)
     export_onnx(model, settings.output, num_steps=settings.num_steps, solver=settings.solver)
-    write_json(note, settings, {"inputs": inputs, "bytes": settings.output.stat().st_size})
+    size, output = settings.output.stat().st_size, digest(settings.output)
+    write_json(note, settings, {"inputs": inputs, "bytes": size, "output": output})
     print(f"{settings.output}: {type(model).__name__}")
     return settings.output

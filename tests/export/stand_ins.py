@@ -17,6 +17,7 @@ from generative_policies.action_translation import (
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.inverse_dynamics import FlowInverseDynamics, MlpInverseDynamics
 from generative_policies.models import (
+    AverageVelocityModel,
     ConditionalFlowModel,
     DictObservationEncoder,
     DiffusionTransformer,
@@ -140,6 +141,15 @@ CASES: dict[str, Case] = {
         {"condition": (OBS,)},
         (ACTION,),
     ),
+    "average velocity": Case(
+        lambda: AverageVelocityModel(ACTION, OBS, 16, (16, 32)), {"condition": (OBS,)}, (ACTION,), {"num_steps": 1}
+    ),
+    "average velocity of chunks": Case(
+        lambda: AverageVelocityModel(ACTION, OBS, 16, (16, 32), horizon=4),
+        {"condition": (OBS,)},
+        (4, ACTION),
+        {"num_steps": 3},
+    ),
     "bridge": Case(
         lambda: LatentBridgeModel(ACTION, OBS, 0.5, 16, (16, 32)),
         {"condition": (OBS,)},
@@ -162,6 +172,24 @@ CASES: dict[str, Case] = {
     ),
     "prior": Case(
         lambda: FlowActionPriorTranslator(ACTION, OBS), {"obs": (OBS,), "source_actions": (ACTION,)}, (ACTION,)
+    ),
+    "prior, images": Case(
+        lambda: FlowActionPriorTranslator(ACTION, 12, encoder=images("uint8")),
+        {"obs": IMAGE, "source_actions": (ACTION,)},
+        (ACTION,),
+        {"num_steps": 2},
+    ),
+    "conditioned, images": Case(
+        lambda: FlowActionConditionedTranslator(ACTION, 12, encoder=images("float")),
+        {"obs": IMAGE, "source_actions": (ACTION,)},
+        (ACTION,),
+        {"num_steps": 2},
+    ),
+    "prior and conditioned, images": Case(
+        lambda: FlowActionPriorConditionedTranslator(ACTION, 12, encoder=images("uint8")),
+        {"obs": IMAGE, "source_actions": (ACTION,)},
+        (ACTION,),
+        {"num_steps": 2},
     ),
     "lifted prior": Case(
         lambda: FlowActionPriorTranslator(ACTION, OBS, source_action_dim=SOURCE),
@@ -198,6 +226,12 @@ CASES: dict[str, Case] = {
     ),
     "flow inverse dynamics": Case(
         lambda: FlowInverseDynamics(ACTION, OBS), {"obs": (OBS,), "next_obs": (OBS,)}, (ACTION,), {"num_steps": 4}
+    ),
+    "flow inverse dynamics, images": Case(
+        lambda: FlowInverseDynamics(ACTION, 12, encoder=images("uint8")),
+        {"obs": IMAGE, "next_obs": IMAGE},
+        (ACTION,),
+        {"num_steps": 2},
     ),
     "forward dynamics": Case(lambda: MlpForwardDynamics(OBS, SOURCE, members=3), {"obs": (OBS,), "actions": (SOURCE,)}),
 }

@@ -14,11 +14,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from generative_policies.action_translation import FlowActionConditionedTranslator, FlowActionPriorConditionedTranslator
-from generative_policies.checkpoints import CheckpointError
+from generative_policies.checkpoints import CheckpointError, save
 from generative_policies.export import OnnxModel, export_onnx
 from generative_policies.inverse_dynamics import FlowInverseDynamics, MlpInverseDynamics
 from generative_policies.models import ConditionalFlowModel
-from generative_policies.policies import FlowPlanner, InverseDynamicsPolicy, TranslatedPolicy
+from generative_policies.policies import FlowPlanner, FlowPolicy, InverseDynamicsPolicy, TranslatedPolicy, save_policy
 from generative_policies.wrappers import ActionTranslationWrapper, InverseDynamicsWrapper, vec_env, vector
 from tests.export.stand_ins import trained
 
@@ -149,6 +149,54 @@ def test_policies_take_it(files: dict[str, tuple[Any, Path]]) -> None:
             assert answers[0].std() > 0.01
             compared += 1
     assert compared == 4
+
+
+def test_flow_policies_and_planners_take_an_exported_flow(tmp_path: Path) -> None:
+    env = hopper()
+    spaces = env.observation_space, env.action_space
+    policy = FlowPolicy(*spaces, (16,), horizon=2, num_steps=3, solver="heun")
+    trained(policy.model)
+    planner: Any = trained(FlowPlanner(OBS, (16,), horizon=2, num_steps=3))
+    for flow, file in ((policy.model, "policy.onnx"), (planner.flow, "planner.onnx")):
+        export_onnx(flow, tmp_path / file, num_steps=3, solver="heun")
+    exported = [OnnxModel.load(tmp_path / file) for file in ("policy.onnx", "planner.onnx")]
+
+    observations = np.random.default_rng(0).normal(size=(6, 5, OBS))
+    answers = []
+    for acting in (
+        policy,
+        policy.with_flow(exported[0]),
+        FlowPolicy(*spaces, horizon=2, flow=exported[0], solver="heun"),
+    ):
+        state, rows = acting.initial_state(np.arange(5)), []
+        for k in range(6):
+            action, state = acting.predict(observations[k], state)
+            rows.append(action)
+        answers.append(np.array(rows))
+    assert answers[0].std() > 0.01
+    np.testing.assert_allclose(answers[1], answers[0], atol=1e-5)
+    assert np.array_equal(answers[2], answers[1])
+
+    obs, noise = observations[0], np.random.default_rng(1).normal(size=(5, 2, OBS))
+    replanned: Any = planner.with_flow(exported[1])
+    assert (replanned.num_steps, replanned.predict(obs).shape) == (3, (5, 2, OBS))
+    expected = planner.predict(obs, noise=noise, solver="heun")
+    np.testing.assert_allclose(replanned.predict(obs, noise=noise), expected, rtol=1e-5, atol=1e-5)
+
+    with pytest.raises(NotImplementedError, match="it does not learn"):
+        replanned(torch.zeros(2, OBS), torch.zeros(2, 2, OBS))
+    for keep in (
+        lambda: save(replanned, tmp_path / "planner"),
+        lambda: save_policy(policy.with_flow(exported[0]), tmp_path / "policy"),
+    ):
+        with pytest.raises(CheckpointError, match=r"\.onnx is an exported model and no part of a checkpoint"):
+            keep()
+    with pytest.raises(ValueError, match="exported with num_steps=3 and solver='heun'"):
+        FlowPolicy(*spaces, horizon=2, flow=exported[0])
+    with pytest.raises(ValueError, match="must have horizon 1, got 2"):
+        FlowPlanner(OBS, flow=exported[1])
+    with pytest.raises(TypeError, match="got FlowPolicy; export its ConditionalFlowModel"):
+        export_onnx(policy, tmp_path / "other.onnx")
 
 
 def test_another_kind_of_model_or_file_says_what_is_expected(

@@ -11,15 +11,18 @@ from torch import nn
 
 from generative_policies.export import ExportError, OnnxModel, export_onnx
 from generative_policies.export import onnx_export as export_module
+from generative_policies.export.translation import TRANSLATIONS
 from generative_policies.models import (
     ConditionalFlowModel,
+    DictObservationEncoder,
     Encoder,
     IdentityEncoder,
     LatentBridgeModel,
     MlpRegressor,
     SourcePrior,
 )
-from tests.export.stand_ins import ACTION, CASES, OBS, as_numpy, rows, trained
+from generative_policies.policies import FlowPlanner
+from tests.export.stand_ins import ACTION, CASES, IMAGE, OBS, as_numpy, rows, trained
 
 
 def exported(model: nn.Module, folder: Path, **options: Any) -> Any:
@@ -43,6 +46,12 @@ def test_every_kind_answers_as_its_model_for_any_number_of_rows(name: str, tmp_p
             assert type(answer) is type(reference)
             assert (answer.shape, answer.dtype) == (reference.shape, reference.dtype)
             np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-5 * max(1.0, float(expected.abs().max())))
+        if batch == 1000:  # each column by its own scale
+            assert ((torch.as_tensor(answer) - expected).abs() <= 1e-5 * expected.abs().amax(0)).all()
+    for arguments in (rows(case, model, 0), as_numpy(rows(case, model, 0))):
+        answers = [found.predict(**arguments, **options) for found, options in ((model, case.options), (runner, {}))]
+        assert type(answers[0]) is type(answers[1]) and answers[0].dtype == answers[1].dtype
+        assert answers[0].shape == answers[1].shape == (0, *expected.shape[1:])
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
@@ -133,7 +142,9 @@ def test_sdes_are_refused_since_they_draw_at_every_step(tmp_path: Path) -> None:
 
 class InPlace(nn.Module):
     def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
-        return (2 * x).add_(1)
+        answer = 2 * x
+        answer[:, 0] = x[:, 1]
+        return answer
 
 
 class Reader(nn.Module):
@@ -180,9 +191,7 @@ def test_networks_that_a_graph_cannot_hold_are_refused(network: nn.Module, messa
     assert not list(tmp_path.iterdir())
 
 
-class Own(Encoder):
-    """Turns what it is given into inputs in a way of its own."""
-
+class Plain(Encoder):
     output_dim, input_shapes = 2, ((2,),)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -191,8 +200,67 @@ class Own(Encoder):
     def fit_normalizers(self, *inputs: torch.Tensor) -> None:
         return
 
+
+class Own(Plain):
+    """Turns what it is given into inputs in a way of its own."""
+
     def inputs(self, condition: Any, name: str = "condition") -> Any:
         return (condition["own"],)
+
+
+class Tokens(Plain):
+    def input_like(self, k: int) -> torch.Tensor:
+        return torch.zeros((), dtype=torch.int64)
+
+
+class Levels(Plain):
+    """Takes bytes."""
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return inputs[0] / 255
+
+    def input_like(self, k: int) -> torch.Tensor:
+        return torch.zeros((), dtype=torch.uint8)
+
+
+class Brighter(DictObservationEncoder):
+    def rows(self, condition: Any, name: str = "condition") -> Any:
+        return tuple(2 * part for part in super().rows(condition, name))
+
+
+class Shifted(DictObservationEncoder):
+    def inputs(self, condition: Any, name: str = "condition") -> Any:
+        return tuple(part + 1 for part in super().inputs(condition, name))
+
+
+class Answering(DictObservationEncoder):
+    def reference(self, condition: Any) -> Any:
+        return np.zeros(1), False
+
+
+class Retyped(DictObservationEncoder):
+    def input_like(self, k: int) -> torch.Tensor:
+        return torch.zeros(())
+
+
+class Clipped(MlpRegressor):
+    def predict(self, condition: Any) -> Any:
+        return super().predict(condition).clip(-0.01, 0.01)
+
+
+class ClippedFlow(ConditionalFlowModel):
+    def predict(self, *arguments: Any, **options: Any) -> Any:
+        return super().predict(*arguments, **options).clip(-0.01, 0.01)
+
+
+def patched() -> MlpRegressor:
+    model = MlpRegressor(ACTION, OBS)
+    model.predict = lambda condition: condition  # type: ignore[method-assign]
+    return model
+
+
+def encoded(encoder: Encoder) -> MlpRegressor:
+    return MlpRegressor(ACTION, encoder.output_dim, encoder=encoder)
 
 
 def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
@@ -201,11 +269,20 @@ def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
         (MlpRegressor(ACTION, OBS), {"num_steps": 3}, ExportError, "is none"),
         (MlpRegressor(ACTION, OBS), {"solver": "euler"}, ExportError, "is none"),
         (MlpRegressor(ACTION, OBS).double(), {}, ExportError, "float32"),
-        (MlpRegressor(ACTION, 2, encoder=Own()), {}, ExportError, "Own"),
+        (encoded(Own()), {}, ExportError, "Own"),
+        (encoded(Tokens()), {}, ExportError, r"Tokens takes torch\.int64"),
+        (encoded(Brighter(IMAGE, 8)), {}, ExportError, "Brighter.*rows"),
+        (encoded(Shifted(IMAGE, 8)), {}, ExportError, "Shifted.*inputs"),
+        (encoded(Answering(IMAGE, 8)), {}, ExportError, "Answering.*reference"),
+        (encoded(Retyped(IMAGE, 8)), {}, ExportError, "Retyped.*input_like"),
+        (Clipped(ACTION, OBS), {}, ExportError, "Clipped has a predict of its own"),
+        (ClippedFlow(ACTION, OBS), {}, ExportError, "ClippedFlow has a predict of its own"),
+        (patched(), {}, ExportError, "predict of its own"),
         (ConditionalFlowModel(ACTION), {"num_steps": 0}, ValueError, "num_steps"),
         (ConditionalFlowModel(ACTION), {"solver": "newton"}, ValueError, "euler"),
         (CASES["distilled"].build(), {"num_steps": 5}, ValueError, "distilled to num_steps=2"),
         (IdentityEncoder(3), {}, TypeError, "IdentityEncoder"),
+        (FlowPlanner(OBS, (8,)), {}, TypeError, "got FlowPlanner; export its ConditionalFlowModel"),
     ):
         with pytest.raises(error, match=message):
             export_onnx(model, file, **options)
@@ -213,6 +290,78 @@ def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
         with pytest.raises(ExportError, match=r"\.onnx"):
             export_onnx(MlpRegressor(ACTION, OBS), path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_may_take_bytes(tmp_path: Path) -> None:
+    model: Any = trained(encoded(Levels()))
+    runner = exported(model, tmp_path)
+    for dtype in (np.uint8, np.float32):
+        condition = np.array([[0, 255], [7, 100], [200, 31]], dtype=dtype)
+        np.testing.assert_allclose(runner.predict(condition), model.predict(condition), rtol=1e-5, atol=1e-5)
+
+
+def test_the_modes_of_the_caller_do_not_matter(tmp_path: Path) -> None:
+    model: Any = trained(MlpRegressor(ACTION, OBS))
+    export_onnx(model, tmp_path / "plain.onnx")
+    for mode in (torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad()):
+        with mode:
+            export_onnx(model, tmp_path / "model.onnx")
+        assert (tmp_path / "model.onnx").read_bytes() == (tmp_path / "plain.onnx").read_bytes()
+    monkeyed = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        export_onnx(model, tmp_path / "model.onnx")
+    finally:
+        torch.set_default_dtype(monkeyed)
+    assert (tmp_path / "model.onnx").read_bytes() == (tmp_path / "plain.onnx").read_bytes()
+
+
+def test_nodes_have_names_of_their_own_that_begin_with_torchs_operation(tmp_path: Path) -> None:
+    for name in ("transformer", "images of bytes"):
+        export_onnx(trained(CASES[name].build()), tmp_path / "model.onnx", **CASES[name].options)
+        nodes = onnx.load(tmp_path / "model.onnx").graph.node
+        assert len({node.name for node in nodes}) == len(nodes) > 20
+        assert all(node.name.split(".")[0] in TRANSLATIONS for node in nodes)
+
+
+class Scaled(nn.Module):
+    """A large column beside a small one."""
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        return torch.cat([1e5 * x[:, :1], x[:, 1:].sin()], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("operation", "wrong", "message"),
+    [
+        ("sin", lambda graph, x: graph.add("Mul", graph.add("Sin", x), graph.name(1.0001)), "differ from the model's"),
+        (
+            "sin",
+            lambda graph, x: graph.add("ReduceMean", x, graph.integers(0), keepdims=1),
+            r"cat\.Concat",
+        ),
+        (
+            "add",
+            lambda graph, x: graph.add("ReduceMean", x, graph.integers(0), keepdims=1),
+            r"\(1, 3\)",
+        ),
+    ],
+)
+def test_a_wrong_graph_is_not_written(
+    operation: str, wrong: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A column is compared by its own scale, not by that of the largest."""
+    model = ConditionalFlowModel(ACTION, network=Scaled())
+    export_onnx(model, tmp_path / "model.onnx", num_steps=1)
+    before = (tmp_path / "model.onnx").read_bytes()
+    monkeypatch.setitem(
+        TRANSLATIONS,
+        operation,
+        lambda graph, a, outputs: wrong(graph, graph.name(a["self"])),
+    )
+    with pytest.raises(ExportError, match=message):
+        export_onnx(model, tmp_path / "model.onnx", num_steps=1)
+    assert (tmp_path / "model.onnx").read_bytes() == before
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -240,6 +242,92 @@ def test_copies_and_pickles_run(pairs: dict[str, tuple[Any, Any]]) -> None:
     given = rows(CASES["conditioned"], runner, 3)
     for again in (copy.deepcopy(runner), pickle.loads(pickle.dumps(runner))):
         assert torch.equal(again.predict(**given), runner.predict(**given))
+
+
+def test_the_number_of_threads_is_what_was_asked_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    runtime = onnxruntime.InferenceSession
+
+    def session(content: bytes, options: Any, **more: Any) -> Any:
+        asked.append(options.intra_op_num_threads)
+        return runtime(content, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    runner = OnnxModel.load(file, num_threads=2)
+    pickle.loads(pickle.dumps(runner))
+    OnnxModel.load(file)
+    assert asked == [2, 2, 1]
+    for wrong in (0, -3, "2", 1.5, True):
+        with pytest.raises(ValueError, match="num_threads must be an integer of at least 1"):
+            OnnxModel.load(file, num_threads=wrong)  # type: ignore[arg-type]
+
+
+def test_more_rows_than_run_at_once(pairs: dict[str, tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("u-net", "conditioned", "inverse dynamics"):
+        model, runner = pairs[name]
+        sizes = []
+        run = runner.session._run
+
+        def counted(outputs: Any, feed: Any, run: Any = run, sizes: list[int] = sizes) -> Any:
+            sizes.append(len(next(iter(feed.values()))))
+            return run(outputs, feed)
+
+        monkeypatch.setattr(runner.session, "_run", counted)
+        given = rows(CASES[name], model, 2500)
+        expected = model.predict(**given, **CASES[name].options)
+        for arguments in (given, as_numpy(given)):
+            np.testing.assert_allclose(runner.predict(**arguments), expected, rtol=1e-5, atol=1e-5)
+        assert sizes == 2 * [1024, 1024, 452]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_runner_stays_in_float32_whatever_the_default_is(name: str, pairs: dict[str, tuple[Any, Any]]) -> None:
+    _, runner = pairs[name]
+    given = rows(CASES[name], pairs[name][0], 3)
+    expected = runner.predict(**given)
+    noise = given.pop("noise", None)
+    seeded = {} if noise is None else {"generator": torch.Generator().manual_seed(4)}
+    drawn = runner.predict(**given, **seeded)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        for found in (pickle.loads(pickle.dumps(runner)), copy.deepcopy(runner).double(), runner):
+            noises = {} if noise is None else {"noise": noise}
+            assert torch.equal(found.predict(**given, **noises), expected)
+            np.testing.assert_array_equal(found.predict(**as_numpy(given), **as_numpy(noises)), expected)
+            seeded = {} if noise is None else {"generator": torch.Generator().manual_seed(4)}
+            assert torch.equal(found.predict(**given, **seeded), drawn)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_runners_are_left_as_they_are_by_what_moves_models(pairs: dict[str, tuple[Any, Any]]) -> None:
+    for name in ("inverse dynamics", "conditioned", "images of floats, history"):
+        _, runner = pairs[name]
+        given = rows(CASES[name], runner, 3)
+        expected = runner.predict(**given)
+        inside = nn.ModuleList([copy.deepcopy(runner)]).double()
+        assert torch.equal(inside[0].predict(**given), expected)  # type: ignore[operator]
+        assert "like" not in runner.state_dict()
+
+
+def test_tensors_of_another_type_are_named(pairs: dict[str, tuple[Any, Any]]) -> None:
+    for name, call in (("u-net", "sample"), ("source", "sample"), ("conditioned", "translate")):
+        runner = pairs[name][1]
+        given = rows(CASES[name], runner, 2)
+        for key in given:
+            with torch.no_grad(), pytest.raises(ValueError, match=r"must be torch\.float32"):
+                getattr(runner, call)(**(given | {key: given[key].double()}))
+
+
+def test_large_numbers_warn_no_one(pairs: dict[str, tuple[Any, Any]]) -> None:
+    """Their sum overflows, they are finite."""
+    model, runner = pairs["regressor"]
+    condition = np.full((2, OBS), 3e38, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answers = [found.predict(condition) for found in (model, runner)]
+    assert [answer.shape for answer in answers] == 2 * [(2, ACTION)]
 
 
 def test_threads_may_share_a_model(pairs: dict[str, tuple[Any, Any]]) -> None:

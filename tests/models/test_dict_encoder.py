@@ -245,3 +245,12 @@ def test_rows_are_inputs_again_and_bytes_stay_bytes() -> None:
     rows = encoder.rows(observation())
     assert rows[0].dtype == torch.uint8 and rows[1].dtype == torch.float32
     assert all(torch.equal(a, b) for a, b in zip(encoder.check(rows), rows, strict=True))
+
+
+@pytest.mark.parametrize("history", [1, 3])
+def test_no_rows_have_no_features_of_the_same_width(history: int) -> None:
+    encoder = make(history=history)
+    width = encoder.output_dim
+    assert features(encoder, observation(0, history)).shape == (0, width)
+    model = ConditionalFlowModel(2, width, encoder=encoder, network=ResidualMlp(2, width, (8,)))
+    assert model.predict(condition=observation(0, history), num_steps=2).shape == (0, 2)

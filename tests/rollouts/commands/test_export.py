@@ -48,6 +48,25 @@ def test_a_saved_model_becomes_a_file_with_its_settings_beside_it(
     assert file.read_bytes() == written
 
 
+def test_a_file_that_is_not_as_it_was_written_is_not_taken_for_complete(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "translator.onnx"
+    note = file.with_suffix(".onnx.json")
+    run(monkeypatch, model, file, "--num-steps", 2)
+    written = file.read_bytes()
+    for content in (b"", written[:-1], bytes([written[0] ^ 1]) + written[1:]):
+        file.write_bytes(content)
+        with pytest.raises(SystemExit, match="exists changed since its note; remove it"):
+            run(monkeypatch, model, file, "--num-steps", 2)
+        assert file.read_bytes() == content
+    file.write_bytes(written)
+    run(monkeypatch, model, file, "--num-steps", 2)
+    note.unlink()
+    with pytest.raises(SystemExit, match="exists without a note; remove it"):
+        run(monkeypatch, model, file, "--num-steps", 2)
+
+
 def test_what_is_wrong_is_one_line_and_nothing_is_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
