@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from generative_policies.atomic_files import write_file
+
 Result = dict[str, Any]
 RunUnit = Callable[..., Result]
 ATTEMPTS = 2
@@ -201,6 +203,4 @@ def _log_file(folder: Path, unit: Unit) -> Path:
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    new = file.with_name(f".{file.name}.{os.getpid()}.new")
-    new.write_text(json.dumps(content))
-    new.replace(file)
+    write_file(file, json.dumps(content))

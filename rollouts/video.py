@@ -12,6 +12,7 @@ from gymnasium.wrappers import RenderCollection
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from generative_policies.atomic_files import replacing
 from generative_policies.envs.rendering import require_rendering
 from generative_policies.rollouts.episodes import Act, run_episodes
 
@@ -85,19 +86,17 @@ def write_comparison_video(arms: Mapping[str, VideoArm], seeds: Sequence[int], p
     """
     path.unlink(missing_ok=True)  # an earlier run's would stand beside other figures
     require_rendering()
-    new = path.with_name(f".{path.stem}.new{path.suffix}")
-    try:
-        writer: Any  # imageio's types do not know append_data
-        with imageio.get_writer(new, fps=fps, codec="libx264", quality=5, macro_block_size=16) as writer:
-            for seed in seeds:
-                rendered = {caption: render_episode(arm, seed) for caption, arm in arms.items()}
-                length = max(len(episode.frames) for episode in rendered.values())
-                for step in range(length + HOLD_FRAMES):
-                    panels = [_panel(caption, seed, episode, step) for caption, episode in rendered.items()]
-                    writer.append_data(np.concatenate(panels, axis=1))
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    writer: Any  # imageio's types do not know append_data
+    with (
+        replacing(path) as new,
+        imageio.get_writer(new, fps=fps, codec="libx264", quality=5, macro_block_size=16) as writer,
+    ):
+        for seed in seeds:
+            rendered = {caption: render_episode(arm, seed) for caption, arm in arms.items()}
+            length = max(len(episode.frames) for episode in rendered.values())
+            for step in range(length + HOLD_FRAMES):
+                panels = [_panel(caption, seed, episode, step) for caption, episode in rendered.items()]
+                writer.append_data(np.concatenate(panels, axis=1))
 
 
 def _panel(caption: str, seed: int, episode: RenderedEpisode, step: int) -> Frame:

@@ -1,7 +1,6 @@
 """Writing a model of the library as one file of ONNX."""
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from generative_policies.checkpoints import write_synced
+from generative_policies.atomic_files import write_file
 from generative_policies.export.graph import Graph
 from generative_policies.export.interface import DTYPES, Input, Interface
 from generative_policies.export.kinds import check_dtype, interface
@@ -47,8 +46,10 @@ def export_onnx(
             is written.
         TypeError: If it is no model of these.
         ImportError: If the extra ``export`` is not installed.
+        OSError: If the file cannot be written; what was there before is still there.
 
     Example:
+        >>> import tempfile
         >>> from generative_policies.export import OnnxModel
         >>> from generative_policies.models import ConditionalFlowModel
         >>> file = f"{tempfile.mkdtemp()}/flow.onnx"
@@ -74,11 +75,7 @@ def export_onnx(
         graph = translate(recording, [given.name for given in described.inputs], described.output)
         content = _serialized(onnx, described, graph)
         _verify(OnnxSession(content, f"the export of {described.model}"), function, examples)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        new = Path(folder) / path.name
-        write_synced(new, content)
-        new.replace(path)
+    write_file(path, content)
 
 
 def _example(given: Input, batch: int, generator: torch.Generator) -> Tensor:

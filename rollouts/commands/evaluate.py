@@ -12,8 +12,9 @@ import tyro
 from generative_policies.export import load_model
 from generative_policies.rollouts.episodes import random_act
 from generative_policies.rollouts.evaluation import evaluate_arm
-from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
+from generative_policies.rollouts.provenance import digest, same_settings, write_json
 from generative_policies.rollouts.robots import Robot
+from generative_policies.rollouts.run_lock import run_lock
 from generative_policies.rollouts.source_policies import load_source, source_digests
 from generative_policies.wrappers import ActionTranslationWrapper
 
@@ -63,8 +64,14 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     Raises:
         FileExistsError: If the output is there already, with other settings.
         ValueError: If policy, translator and robot do not fit.
+        RunInUseError: If another process writes the output.
     """
     torch.set_num_threads(1)
+    with run_lock(settings.output.parent, settings.output.name):
+        return _evaluate(settings)
+
+
+def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     robot = Robot(settings.env, settings.shift)
     robot.check()
     inputs = {} if settings.policy == "random" else source_digests(settings.policy, settings.vecnormalize)
@@ -76,7 +83,6 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         print(f"{settings.output} is complete")
         written: dict[str, Any] = json.loads(settings.output.read_text())
         return written
-    require_writable(settings.output.parent)
     make: Any = robot.make
     if settings.policy == "random":
         act = random_act(robot.make().action_space)

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from generative_policies.atomic_files import replacing
 from generative_policies.checkpoints import load
 from generative_policies.export import export_onnx
-from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
+from generative_policies.rollouts.provenance import digest, same_settings, write_json
+from generative_policies.rollouts.run_lock import run_lock
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,15 @@ def export(settings: ExportSettings) -> Path:
         FileExistsError: If the output is there already, with other settings or of another model.
         CheckpointError: If there is no model.
         ExportError: If the model cannot be exported so.
+        RunInUseError: If another process writes the output.
     """
     torch.set_num_threads(1)
+    with run_lock(settings.output.parent, settings.output.name):
+        return _export(settings)
+
+
+def _export(settings: ExportSettings) -> Path:
     note = settings.output.with_name(f"{settings.output.name}.json")  # NAME.json is that of a trained model
-    require_writable(settings.output.parent)
     inputs = {"model": digest(settings.model)}
     if settings.output.exists():
         if same_settings(note, settings, ("model", "output"), inputs):
@@ -61,7 +68,8 @@ def export(settings: ExportSettings) -> Path:
             return settings.output
         raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
     model: Any = load(settings.model)
-    export_onnx(model, settings.output, num_steps=settings.num_steps, solver=settings.solver)
-    write_json(note, settings, {"inputs": inputs, "bytes": settings.output.stat().st_size})
+    with replacing(settings.output) as new:
+        export_onnx(model, new, num_steps=settings.num_steps, solver=settings.solver)
+        write_json(note, settings, {"inputs": inputs, "bytes": new.stat().st_size})  # first, or the file is nobody's
     print(f"{settings.output}: {type(model).__name__}")
     return settings.output
