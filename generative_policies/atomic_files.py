@@ -158,4 +158,4 @@ def _put(new: Path, path: Path) -> None:
 
 def _about(path: Path, error: OSError) -> OSError:
     """The same error, of the path that was asked for."""
-    return OSError(error.errno, error.strerror, str(path))
+    return OSError(error.errno, os.strerror(error.errno or errno.EIO), str(path))

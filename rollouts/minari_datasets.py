@@ -17,6 +17,7 @@ from minari.utils import create_dataset_from_buffers
 
 from generative_policies.atomic_files import replacing
 from generative_policies.rollouts.episodes import Episode
+from generative_policies.rollouts.hdf5_failures import whole_hdf5
 
 ROOT_VARIABLE = "MINARI_DATASETS_PATH"
 
@@ -61,6 +62,7 @@ def write_episodes(
     Raises:
         FileExistsError: If there is something at ``path``.
         ValueError: If there is no episode.
+        OSError: If they cannot be written.
     """
     path = path.absolute()  # Minari resolves a relative root twice
     if path.exists():
@@ -69,7 +71,7 @@ def write_episodes(
         raise ValueError("a dataset needs at least one episode, got none")
     buffers = [_buffer(episode) for episode in episodes]
     with replacing(path) as new:
-        with _root(new.parent), warnings.catch_warnings():
+        with whole_hdf5(path), _root(new.parent), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of authors and addresses for a public index
             create_dataset_from_buffers(
                 f"generative-policies/{path.name}-v0",

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def _partial(output: Path) -> Path:
     return output.with_name(f".{output.name}.partial")
 
 
+@cache
 def _commit() -> str | None:
     """The commit of this checkout, with a mark where files differ from it; ``None`` where it is no checkout of ours."""
     checkout = Path(__file__).resolve().parent.parent

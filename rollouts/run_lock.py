@@ -60,8 +60,13 @@ def _hold(file: Path) -> int:
             os.close(descriptor)
             raise
         if _is_same(descriptor, file):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            try:
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            except OSError as error:
+                file.unlink()
+                os.close(descriptor)
+                raise OSError(error.errno, error.strerror, str(file)) from error
             return descriptor
         os.close(descriptor)  # of an owner that ended and removed it meanwhile
 

@@ -1,11 +1,13 @@
 """Side-by-side videos of several arms on the same seeds."""
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
 import imageio
+import imageio_ffmpeg
 import mujoco
 import numpy as np
 from gymnasium.wrappers import RenderCollection
@@ -83,20 +85,32 @@ def write_comparison_video(arms: Mapping[str, VideoArm], seeds: Sequence[int], p
 
     Raises:
         RenderingUnavailableError: If no frame can be rendered.
+        OSError: If the file cannot be written.
     """
     path.unlink(missing_ok=True)  # an earlier run's would stand beside other figures
     require_rendering()
     writer: Any  # imageio's types do not know append_data
-    with (
-        replacing(path) as new,
-        imageio.get_writer(new, fps=fps, codec="libx264", quality=5, macro_block_size=16) as writer,
-    ):
-        for seed in seeds:
-            rendered = {caption: render_episode(arm, seed) for caption, arm in arms.items()}
-            length = max(len(episode.frames) for episode in rendered.values())
-            for step in range(length + HOLD_FRAMES):
-                panels = [_panel(caption, seed, episode, step) for caption, episode in rendered.items()]
-                writer.append_data(np.concatenate(panels, axis=1))
+    with replacing(path) as new:
+        count = 0
+        with imageio.get_writer(new, fps=fps, codec="libx264", quality=5, macro_block_size=16) as writer:
+            for seed in seeds:
+                rendered = {caption: render_episode(arm, seed) for caption, arm in arms.items()}
+                length = max(len(episode.frames) for episode in rendered.values())
+                for step in range(length + HOLD_FRAMES):
+                    panels = [_panel(caption, seed, episode, step) for caption, episode in rendered.items()]
+                    writer.append_data(np.concatenate(panels, axis=1))
+                    count += 1
+        if _count_frames(new) != count:
+            raise OSError(errno.EIO, "ffmpeg could not write all frames, see above; is the disk full?", str(path))
+
+
+def _count_frames(video: Path) -> int:
+    """The frames of a video; none of one without an end, since ffmpeg fails without a word to its caller."""
+    try:
+        count: int = imageio_ffmpeg.count_frames_and_secs(str(video))[0]
+    except (RuntimeError, OSError):
+        return 0
+    return count
 
 
 def _panel(caption: str, seed: int, episode: RenderedEpisode, step: int) -> Frame:
