@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: install demo test lint format type experiments gallery clean
+.PHONY: install demo test soak lint format type experiments gallery clean
 
 install: .venv/installed
 
@@ -32,6 +32,10 @@ gallery: .venv/installed
 # A worker a core; a file's tests stay together, since they share what is slow to make.
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+
+# Commands killed fifty times each, and a million translated steps: half an hour.
+soak: .venv/installed
+	$(BIN)/python -m benchmarks.soak
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

@@ -1,11 +1,12 @@
 """Files and folders that are there whole or not at all, whenever the process ends and whatever the disk says.
 
 What is new is written in a workplace beside its place, ``.NAME.*.new``, synced to the disk and renamed. A process that
-was killed leaves its workplace behind; the next one that writes the same path removes it, and knows by a lock on a file
-in it that nobody is at work there.
+was killed leaves its workplace behind; the next one that writes the same path removes it, and so does the command that
+is run again. By a lock on a file in it they know that nobody is at work there.
 """
 
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -75,12 +76,11 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what processes left behind that were killed while they wrote ``path``."""
-    prefix = f".{path.name}."
-    with suppress(FileNotFoundError), os.scandir(path.parent) as entries:
-        names = [entry.name for entry in entries]
-        for workplace in [path.with_name(name) for name in names if name.startswith(prefix) and name.endswith(".new")]:
-            _remove_leftover(workplace, workplace / f"{path.name}.lock")
+    """Remove what processes left behind that were killed while they wrote ``path``, or anything in it."""
+    beside = path.parent.glob(f".{glob.escape(path.name)}.*.new")
+    for workplace in [*beside, *path.rglob(".*.new")]:
+        # .NAME.TOKEN.new
+        _remove_leftover(workplace, workplace / f"{workplace.name[1:-4].rpartition('.')[0]}.lock")
 
 
 def previous(path: Path) -> Path:

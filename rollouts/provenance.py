@@ -125,7 +125,12 @@ def _commit() -> str | None:
     try:
         answers = [
             subprocess.run(
-                ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=True, timeout=10
+                # Without locks: killed in the middle, it would leave one behind, and the user's next commit would fail.
+                ["git", "--no-optional-locks", "-C", str(checkout), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
             ).stdout.strip()
             for arguments in (["rev-parse", "--show-toplevel"], ["rev-parse", "HEAD"], ["status", "--porcelain"])
         ]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from generative_policies.atomic_files import remove_leftovers
 from generative_policies.file_locks import NoLocksError, try_lock
 from generative_policies.rollouts.provenance import require_writable
 
@@ -20,24 +21,25 @@ class RunInUseError(OSError):
 
 
 @contextmanager
-def run_lock(folder: Path, name: str = "run") -> Iterator[None]:
+def run_lock(folder: Path, name: str | None = None) -> Iterator[None]:
     """Make a folder, check that it can be written in, and hold a lock in it while the body runs.
 
-    The file is ``.NAME.lock``, and is removed at the end. On Windows, and where a file system has no ``flock``, nothing
-    is held; there a warning says so.
+    What killed runs left behind is removed. The file is ``.NAME.lock``, and is removed at the end. On Windows, and
+    where a file system has no ``flock``, nothing is held; there a warning says so.
 
     Args:
         folder: Where a run writes.
-        name: What it writes there, where others may write other things.
+        name: What it writes there, where others may write other things; all that is in the folder by default.
 
     Raises:
         RunInUseError: If another process holds it.
         OSError: If the folder cannot be made or written.
     """
     require_writable(folder)
-    file = folder.resolve() / f".{name}.lock"
+    file = folder.resolve() / f".{name or 'run'}.lock"
     descriptor = _hold(file)
     try:
+        remove_leftovers(folder / name if name else folder.resolve())
         yield
     finally:
         with suppress(OSError):  # Windows removes no open file

@@ -1,16 +1,16 @@
 """Commands that are killed at random moments, run again, and compared with what an uninterrupted run gives."""
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import h5py
 import numpy as np
 
-from benchmarks.soak.command_server import CommandServer
+from benchmarks.soak.command_server import CommandServer, Ended
 
 SHIFT = '{"gear": 0.7}'
 ROBOT = ("--env", "Reacher-v5", "--policy", "Reacher-v5")
@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *("--inverse-dynamics", "../inverse", "--model", "mlp", *SMALL, "--updates", "200"),
     ),
     "compare": (
-        *("compare", *ROBOT, "--shifts", SHIFT, "--arms", "source", "untranslated", "mlp", "--seeds", "0", "1"),
+        *("compare", *ROBOT, "--shifts", SHIFT, "--arms", "source", "untranslated", "mlp", "--seeds", "0"),
         *("--episodes", "4", "--source-episodes", "4", "--inverse-dynamics-updates", "100", "--rounds", "2"),
         *("--episodes-per-round", "2", "--updates", "100", "--video-episodes", "0", *SMALL),
     ),
@@ -50,24 +50,20 @@ class KilledRuns:
     Attributes:
         command: Its name.
         uninterrupted_seconds: How long a run takes that nobody kills [s].
-        kills: How often a run was killed.
-        kill_seconds: How long after its start, for each kill [s].
+        kill_seconds: How long after its start a run was killed, for each kill at a moment [s].
+        kill_changes: Before which change of the file system a run was killed, for each such kill.
+        changes: How often an uninterrupted run changes the file system.
         resumed: How often a run went on to the end after one kill at least.
         differences: What differed from the uninterrupted run, a sentence each; none is expected.
     """
 
     command: str
     uninterrupted_seconds: float
-    kills: int
     kill_seconds: list[float]
+    kill_changes: list[int]
+    changes: int
     resumed: int
     differences: list[str]
-
-
-class _Episodes(NamedTuple):
-    """Episodes that were done when a collection was killed, with the time of their files."""
-
-    times: dict[str, int]
 
 
 def make_inputs(server: CommandServer, folder: Path) -> None:
@@ -81,58 +77,65 @@ def make_inputs(server: CommandServer, folder: Path) -> None:
 
 
 def kill_and_resume(
-    server: CommandServer, name: str, folder: Path, kills: int, rng: np.random.Generator, told: Callable[[], None]
+    server: CommandServer,
+    name: str,
+    folder: Path,
+    kills: tuple[int, int],
+    rng: np.random.Generator,
+    on_kill: Callable[[], object] = lambda: None,
 ) -> KilledRuns:
-    """Kill a command at moments that are uniform over an uninterrupted run, and run it again each time.
+    """Kill a command again and again, run it again each time, and compare what it ends with.
 
-    A run that ends before its moment is compared, and the next one starts anew.
+    A run that ends before it is killed is compared, and the next one starts anew.
 
     Args:
         server: Runs the commands.
         name: Of ``COMMANDS``.
-        folder: With what ``make_inputs`` made; results are removed at the end.
-        kills: How often.
-        rng: Source of the moments.
-        told: Called after each kill.
+        folder: With what ``make_inputs`` made.
+        kills: How often at a moment that is uniform over an uninterrupted run, and how often before a change of the
+            file system that is uniform over all of its changes.
+        rng: Source of both.
+        on_kill: Called after each kill.
 
     Raises:
         RuntimeError: If a run fails.
     """
     arguments = (*COMMANDS[name], "--output", OUTPUT)
-    alone, killed = folder / "alone", folder / "killed"
-    alone.mkdir()
-    seconds = _finish(server, arguments, alone)
-    expected = content(alone)
-    moments: list[float] = []
-    differences: list[str] = []
-    resumed = since_start = 0
-    done = _Episodes({})
-    killed.mkdir()
+    at_moments = rng.permutation([True] * kills[0] + [False] * kills[1]).tolist()
+    seconds: list[float] = []
+    changes: list[int] = []
+    resumed, differences = 0, list[str]()
+    with TemporaryDirectory(dir=folder) as alone:
+        whole = _finish(server, arguments, Path(alone))
+        expected = content(Path(alone))
     while True:
-        enough = len(moments) == kills
-        moment = None if enough else float(rng.uniform(0, seconds))
-        ended = server.run(arguments, killed, kill_after=moment)
-        if ended.code is None:
-            moments.append(ended.seconds)
-            since_start += 1
-            differences += _lost(done, done := _Episodes(_episodes(killed)))
-            told()
-            continue
-        if ended.code:
-            raise RuntimeError(f"{name} failed with {ended.code}: {ended.output[-2000:]}")
-        if since_start:
-            resumed += 1
-            found = content(killed)
-            differences += [f"{file} differs" for file in expected if file in found and expected[file] != found[file]]
-            differences += [f"{file} is in one alone" for file in sorted(set(expected) ^ set(found))]
-        if enough:
-            break
-        shutil.rmtree(killed)
-        killed.mkdir()
-        since_start, done = 0, _Episodes({})
-    for used in (alone, killed):
-        shutil.rmtree(used)
-    return KilledRuns(name, seconds, len(moments), moments, resumed, differences)
+        with TemporaryDirectory(dir=folder) as killed:
+            done: dict[str, int] = {}
+            begun = len(at_moments)
+            while at_moments:
+                if at_moments[-1]:
+                    ended = server.run(arguments, Path(killed), kill_after=float(rng.uniform(0, whole.seconds)))
+                else:
+                    number = int(rng.integers(whole.changes)) + 1
+                    ended = server.run(arguments, Path(killed), kill_at=number)
+                if ended.code is not None:
+                    break
+                if at_moments.pop():
+                    seconds.append(ended.seconds)
+                else:
+                    changes.append(number)
+                on_kill()
+                before, done = done, _episodes(Path(killed))
+                differences += _lost(before, done)
+            else:
+                ended = _finish(server, arguments, Path(killed))
+            if ended.code:
+                raise RuntimeError(f"{name} failed with {ended.code}: {ended.output[-2000:]}")
+            if begun > len(at_moments):
+                resumed += 1
+                differences += _differences(expected, content(Path(killed)))
+        if not at_moments:
+            return KilledRuns(name, whole.seconds, seconds, changes, whole.changes, resumed, differences)
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -169,20 +172,31 @@ def _without_durations(value: Any) -> Any:
     return [_without_durations(item) for item in value] if isinstance(value, list) else value
 
 
+def _differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """What differs between two folders, a file a sentence."""
+    return [
+        f"{file} {'differs' if file in expected and file in found else 'is in one alone'}"
+        for file in sorted({*expected, *found})
+        if file not in expected or file not in found or expected[file] != found[file]
+    ]
+
+
 def _episodes(folder: Path) -> dict[str, int]:
-    """The finished episodes of a collection, by file, with the time when each was written."""
+    """The finished episodes of a collection whose dataset is not there yet, by file, with the time of its writing."""
+    if (folder / OUTPUT).exists():
+        return {}
     return {file.name: file.stat().st_mtime_ns for file in (folder / f".{OUTPUT}.partial").glob("[0-9]*.npz")}
 
 
-def _lost(before: _Episodes, after: _Episodes) -> list[str]:
-    """Episodes that were there and are no more, or were played again."""
-    if not after.times:  # the collection was complete when it was killed, or is no collection
+def _lost(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    """Episodes that were there at one kill and were gone, or played again, at the next."""
+    if not after:  # all of them are in the dataset
         return []
-    return [f"episode {name} was lost" for name, time in before.times.items() if after.times.get(name) != time]
+    return [f"episode {name} was lost" for name, time in before.items() if after.get(name) != time]
 
 
-def _finish(server: CommandServer, arguments: Sequence[str], folder: Path) -> float:
+def _finish(server: CommandServer, arguments: Sequence[str], folder: Path) -> Ended:
     ended = server.run(arguments, folder)
     if ended.code != 0:
         raise RuntimeError(f"{' '.join(arguments)} failed with {ended.code}: {ended.output[-2000:]}")
-    return ended.seconds
+    return ended
