@@ -42,6 +42,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path).absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
+    try:
         remove_leftovers(path)
         workplace, lock = _workplace(path)
     except OSError as error:
@@ -94,7 +97,7 @@ def _workplace(path: Path) -> tuple[Path, int]:
         workplace = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         workplace.mkdir()
         try:
-            lock = os.open(workplace / f"{path.name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(workplace / f"{path.name}.lock", os.O_CREAT | os.O_RDWR)
         except FileNotFoundError:
             continue  # another process took it for a left-over
         except OSError:
@@ -110,7 +113,7 @@ def _workplace(path: Path) -> tuple[Path, int]:
 
 def _remove_leftover(workplace: Path, lock: Path) -> None:
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(lock, os.O_RDWR)
     except FileNotFoundError:
         with suppress(OSError):  # it is not empty, or somebody else's
             workplace.rmdir()

@@ -50,7 +50,7 @@ def run_lock(folder: Path, name: str | None = None) -> Iterator[None]:
 def _hold(file: Path) -> int:
     """The open file, locked, with the owner in it."""
     while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if not try_lock(descriptor):
                 owner = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"

@@ -89,19 +89,30 @@ def write_comparison_video(arms: Mapping[str, VideoArm], seeds: Sequence[int], p
     """
     path.unlink(missing_ok=True)  # an earlier run's would stand beside other figures
     require_rendering()
-    writer: Any  # imageio's types do not know append_data
     with replacing(path) as new:
-        count = 0
-        with imageio.get_writer(new, fps=fps, codec="libx264", quality=5, macro_block_size=16) as writer:
-            for seed in seeds:
-                rendered = {caption: render_episode(arm, seed) for caption, arm in arms.items()}
-                length = max(len(episode.frames) for episode in rendered.values())
-                for step in range(length + HOLD_FRAMES):
-                    panels = [_panel(caption, seed, episode, step) for caption, episode in rendered.items()]
-                    writer.append_data(np.concatenate(panels, axis=1))
-                    count += 1
+        try:
+            count = _write_frames(arms, seeds, new, fps)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise _unwritten(path) from error  # imageio tells of ffmpeg's end in twenty lines
         if _count_frames(new) != count:
-            raise OSError(errno.EIO, "ffmpeg could not write all frames, see above; is the disk full?", str(path))
+            raise _unwritten(path)
+
+
+def _write_frames(arms: Mapping[str, VideoArm], seeds: Sequence[int], path: Path, fps: int) -> int:
+    """Write the video and return the number of its frames."""
+    count = 0
+    writer: Any  # imageio's types do not know append_data
+    with imageio.get_writer(path, fps=fps, codec="libx264", quality=5, macro_block_size=16) as writer:
+        for seed in seeds:
+            rendered = {caption: render_episode(arm, seed) for caption, arm in arms.items()}
+            length = max(len(episode.frames) for episode in rendered.values())
+            for step in range(length + HOLD_FRAMES):
+                panels = [_panel(caption, seed, episode, step) for caption, episode in rendered.items()]
+                writer.append_data(np.concatenate(panels, axis=1))
+                count += 1
+    return count
 
 
 def _count_frames(video: Path) -> int:
@@ -111,6 +122,10 @@ def _count_frames(video: Path) -> int:
     except (RuntimeError, OSError):
         return 0
     return count
+
+
+def _unwritten(path: Path) -> OSError:
+    return OSError(errno.EIO, "ffmpeg could not write all frames; is the disk full?", str(path))
 
 
 def _panel(caption: str, seed: int, episode: RenderedEpisode, step: int) -> Frame:
