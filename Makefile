@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: install demo test lint format type docs experiments gallery fuzz matrix clean
+.PHONY: install demo test lint format type docs experiments gallery fuzz soak matrix clean
 
 install: .venv/installed
 
@@ -36,6 +36,10 @@ test: .venv/installed
 # Twelve thousand broken and hostile files: minutes.
 fuzz: .venv/installed
 	$(BIN)/python -m benchmarks.fuzz
+
+# Commands killed fifty times each, and a million translated steps: half an hour.
+soak: .venv/installed
+	$(BIN)/python -m benchmarks.soak
 
 # The tests with the lowest and the newest versions allowed, each in an environment of its own: gigabytes, half an hour.
 matrix: .venv/installed

@@ -17,6 +17,7 @@ import tyro
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from generative_policies.atomic_files import write_file
 from generative_policies.envs import ExactDynamics, make_env, set_state
 from generative_policies.rollouts import PhysicsEpisodes, collect_random
 from generative_policies.rollouts.provenance import require_writable, write_json
@@ -113,7 +114,7 @@ def main(settings: Settings) -> bool:
     )
     print(f"\n{table}")
     write_json(settings.output / "collection.json", settings, {"command": command, "envs": reports})
-    (settings.output / "collection.md").write_text(table)
+    write_file(settings.output / "collection.md", table)
     missed = [env_id for env_id, report in reports.items() if not report["kept"]]
     print(f"{settings.output}: collection.json and collection.md" + (f"; MISSED: {missed}" if missed else ""))
     return not missed

@@ -14,6 +14,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
+from generative_policies.atomic_files import write_file
 from generative_policies.envs import SHIFTS, DynamicsShift, ExactInverseDynamics, make_env
 from generative_policies.rollouts import Episode, load_expert, random_act, run_episodes, source_act
 from generative_policies.rollouts.commands.train_source import expert_name
@@ -164,7 +165,7 @@ def main(settings: Settings) -> bool:
     )
     print(f"\n{table}")
     write_json(settings.output / "experts.json", settings, {"command": command, "experts": reports})
-    (settings.output / "experts.md").write_text(table)
+    write_file(settings.output / "experts.md", table)
     missed = [env_id for env_id, report in reports.items() if not (report["home_kept"] and report["costs_kept"])]
     print(f"{settings.output}: experts.json and experts.md" + (f"; MISSED: {', '.join(missed)}" if missed else ""))
     return not missed

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.minimal_iterative_policy import MinimalIterativePolicy
+from generative_policies.atomic_files import write_file
 from generative_policies.data import Demonstrations, NextStateDataset, TransitionDataset, episode_generator
 from generative_policies.data.episode_generator import Stream
 from generative_policies.envs import DetourController, make_env
@@ -380,7 +381,7 @@ def main(settings: Settings) -> bool:
         "units": ordered,
     }
     write_json(settings.output / "imitation.json", settings, results)
-    (settings.output / "imitation.md").write_text(text)
+    write_file(settings.output / "imitation.md", text)
     kept = all(claim["kept"] for claim in found.values())
     print(f"{settings.output}: imitation.json and imitation.md" + ("" if kept else "; MISSED"))
     return kept

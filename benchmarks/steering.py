@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from tqdm import tqdm
 
 from generative_policies.action_translation import MlpActionTranslator
+from generative_policies.atomic_files import replacing, write_file
 from generative_policies.envs import make_env
 from generative_policies.inverse_dynamics import MlpInverseDynamics
 from generative_policies.policies import BehaviorCloning, FlowPolicy, TranslatedPolicy
@@ -297,8 +298,9 @@ def main(settings: Settings) -> bool:
     kept = not steered or max(float(np.mean(arms[arm]["lift"])) for arm in steered) >= LEAST_LIFT
     results = {"command": command, "references": references, "arms": arms, "kept": kept, "units": ordered}
     write_json(settings.output / "steering.json", settings, results)
-    (settings.output / "steering.md").write_text(text)
-    plot(ordered, references, settings).savefig(settings.output / "steering.png", dpi=150)
+    write_file(settings.output / "steering.md", text)
+    with replacing(settings.output / "steering.png") as new:
+        plot(ordered, references, settings).savefig(new, dpi=150)
     print(f"{settings.output}: steering.json, steering.md and steering.png" + ("" if kept else "; MISSED"))
     return kept
 

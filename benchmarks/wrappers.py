@@ -20,6 +20,7 @@ from generative_policies.action_translation import (
     FlowActionPriorConditionedTranslator,
     MlpActionTranslator,
 )
+from generative_policies.atomic_files import write_file
 from generative_policies.export import OnnxModel, export_onnx
 from generative_policies.models import DistilledFlowModel
 from generative_policies.rollouts.provenance import require_writable, write_json
@@ -202,7 +203,7 @@ def main(settings: Settings) -> bool:
         "kept": kept,
     }
     write_json(settings.output / "wrappers.json", settings, {"command": command, **results})
-    (settings.output / "wrappers.md").write_text(table)
+    write_file(settings.output / "wrappers.md", table)
     print(f"{settings.output}: wrappers.json and wrappers.md" + ("" if kept else "; MISSED"))
     return kept
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from generative_policies.action_translation import experiment as action_translation_experiment
+from generative_policies.atomic_files import write_file
 from generative_policies.models import experiment
 from generative_policies.models.experiments.experiment import format_table
 
@@ -63,7 +64,7 @@ def main() -> None:
         page += [f"\n## {name}\n", TEXTS[name], f"\n`{report['command']}`, {report['seconds']:.0f} s\n"]
         page += [f"![{name}]({Path(image).name})\n" for image in reversed(images)]
         page += [format_table(report["table"])]
-    (options.output / "README.md").write_text("\n".join(page) + "\n")
+    write_file(options.output / "README.md", "\n".join(page) + "\n")
 
 
 if __name__ == "__main__":

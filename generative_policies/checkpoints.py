@@ -6,8 +6,6 @@ the file's, so a checkpoint from a stranger is safe to load.
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as serialize
 from torch import nn
 
+from generative_policies.atomic_files import previous, replacing
 from generative_policies.weights import building, read_into, read_shapes
 
 FORMAT_VERSION = 1
@@ -72,8 +71,10 @@ def save(model: nn.Module, path: str | os.PathLike[str], classes: Sequence[type[
 
     Raises:
         CheckpointError: If a part is of a class that could not be loaded again, or ``path`` is something else.
+        OSError: If it cannot be written; what was there before is still there.
 
     Example:
+        >>> import tempfile
         >>> from generative_policies.models import ConditionalFlowModel
         >>> folder = tempfile.mkdtemp()
         >>> save(ConditionalFlowModel(2), f"{folder}/flow")
@@ -89,44 +90,17 @@ def write_folder(path: Path, config: Mapping[str, Any], model: nn.Module) -> Non
 
     Raises:
         CheckpointError: If ``path`` is something else.
+        OSError: If it cannot be written.
     """
-    path = path.absolute()
-    previous = _previous(path)
-    if previous.is_dir() and not path.exists():
-        previous.rename(path)  # an earlier save was cut off between its two renames
     if path.exists() and not _is_replaceable(path):
         raise CheckpointError(
             f"{path} exists and holds other things than a checkpoint; choose another path or remove it"
         )
     tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=path.parent))
-    try:
-        new = folder / "new"
+    with replacing(path) as new:
         new.mkdir()
-        write_synced(new / WEIGHTS_FILE, serialize(tensors))
-        write_synced(new / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
-        if path.exists():
-            # A folder cannot be renamed onto a full one. Between the two renames load finds the previous one.
-            shutil.rmtree(previous, ignore_errors=True)
-            path.rename(previous)
-        try:
-            new.rename(path)
-        except OSError:
-            if previous.is_dir():
-                previous.rename(path)
-            raise
-        shutil.rmtree(previous, ignore_errors=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_synced(file: Path, content: bytes) -> None:
-    """Write a new file and wait until it is on the disk."""
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+        (new / WEIGHTS_FILE).write_bytes(serialize(tensors))
+        (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) -> Any:  # the class is the file's
@@ -205,7 +179,7 @@ def brief(error: Exception) -> str:
 def find_folder(path: str | os.PathLike[str]) -> Path:
     """Return where a checkpoint stands, also while a newer one takes its place."""
     folder = Path(path).absolute()
-    return _previous(folder) if not folder.exists() and _previous(folder).is_dir() else folder
+    return previous(folder) if not folder.exists() and previous(folder).is_dir() else folder
 
 
 def read_config(file: Path) -> Mapping[str, Any]:
@@ -227,11 +201,6 @@ def read_config(file: Path) -> Mapping[str, Any]:
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{file} must hold a JSON object, got {type(config).__name__}")
     return config
-
-
-def _previous(path: Path) -> Path:
-    """Where a checkpoint stands while a newer one takes its place."""
-    return path.with_name(f".{path.name}.previous")
 
 
 def _is_replaceable(path: Path) -> bool:

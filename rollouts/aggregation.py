@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from generative_policies.action_translation import ActionTranslator
+from generative_policies.atomic_files import replacing
 from generative_policies.checkpoints import load, save
 from generative_policies.data import ActionPairDataset, DatasetError
 from generative_policies.data.array_files import read_arrays
@@ -229,10 +230,8 @@ def write_round(episodes: Sequence[Episode], generator: torch.Generator, file: P
     states = [episode.states for episode in episodes if episode.states is not None]
     if states:
         arrays["states"] = np.concatenate(states)
-    new = file.with_name(f".{file.name}.new")
-    with new.open("wb") as stream:
-        np.savez(stream, **arrays)
-    new.replace(file)
+    with replacing(file) as new:
+        np.savez(new, **arrays)
 
 
 def read_round(file: Path) -> tuple[list[Episode], torch.Tensor]:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +14,10 @@ from gymnasium.envs.registration import EnvSpec
 from minari.data_collector import EpisodeBuffer
 from minari.utils import create_dataset_from_buffers
 
+from generative_policies.atomic_files import replacing
 from generative_policies.data.minari_files import DatasetError, open_dataset, read_episodes
 from generative_policies.rollouts.episodes import Episode
+from generative_policies.rollouts.hdf5_failures import whole_hdf5
 
 ROOT_VARIABLE = "MINARI_DATASETS_PATH"
 
@@ -58,6 +58,7 @@ def write_episodes(
     Raises:
         FileExistsError: If there is something at ``path``.
         ValueError: If there is no episode.
+        OSError: If they cannot be written.
     """
     path = path.absolute()  # Minari resolves a relative root twice
     if path.exists():
@@ -65,10 +66,8 @@ def write_episodes(
     if not episodes:
         raise ValueError("a dataset needs at least one episode, got none")
     buffers = [_buffer(episode) for episode in episodes]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        with _root(folder), warnings.catch_warnings():
+    with replacing(path) as new:
+        with whole_hdf5(path), _root(new.parent), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of authors and addresses for a public index
             create_dataset_from_buffers(
                 f"generative-policies/{path.name}-v0",
@@ -77,11 +76,8 @@ def write_episodes(
                 observation_space=observation_space,
                 action_space=action_space,
             )
-        new = folder / "generative-policies" / f"{path.name}-v0"
+        (new.parent / "generative-policies" / f"{path.name}-v0").rename(new)
         (new / "settings.json").write_text(json.dumps(provenance, indent=2, default=str) + "\n")
-        new.rename(path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_dataset(source: str | Path) -> list[Episode]:

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from generative_policies.atomic_files import replacing
+
 # Okabe and Ito's colours, distinct for colour-blind readers: the two references in grey, arms in colour.
 REFERENCE_COLORS = {"source": "#7f7f7f", "untranslated": "#bfbfbf", "random": "#dddddd", "exact": "#4d4d4d"}
 ARM_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#6A3D9A", "#F0E442")
@@ -56,6 +58,5 @@ def plot_comparison(arms: Mapping[str, Mapping[str, Any]], path: Path, title: st
         ax.set_xticks(positions, names if crowded else labels, fontsize=8, **rotation)
         ax.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{title}\n95 % intervals; returns with their interquartile mean", fontsize=9)
-    new = path.with_name(f".{path.name}.new")
-    canvas.print_figure(new, dpi=150, format="png")
-    new.replace(path)
+    with replacing(path) as new:
+        canvas.print_figure(new, dpi=150, format="png")

@@ -3,14 +3,19 @@
 import hashlib
 import json
 import platform
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from generative_policies.atomic_files import write_file
+
+NOTE = "settings.json"
 PACKAGES = ("generative-policies", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
 
 
@@ -83,10 +88,37 @@ def digest(path: Path) -> str:
 def write_json(path: Path, settings: Any, results: Mapping[str, Any]) -> None:
     """Write results with the settings (a dataclass) and versions that made them, whole or not at all."""
     content = {**results, **settings_and_versions(settings)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(content, indent=2, default=str) + "\n")
-    new.replace(path)
+    write_file(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def open_partial(output: Path, settings: Any, free: Sequence[str], inputs: Mapping[str, str]) -> Path:
+    """Return the folder in which a run keeps what is done until its output is there, so that it can go on.
+
+    Args:
+        output: The output, which stands beside it.
+        settings: A dataclass.
+        free: Names of settings that change no result.
+        inputs: Digests of the files that results depend on.
+
+    Raises:
+        ValueError: If an interrupted run with other settings has left it.
+    """
+    partial = _partial(output)
+    note = partial / NOTE
+    if not note.exists():
+        shutil.rmtree(partial, ignore_errors=True)  # cut off while it was removed: nobody knows whose the rest is
+    elif not same_settings(note, settings, free, inputs):
+        raise ValueError(
+            f"an interrupted run with other settings has left {partial}: remove it, or give its settings again"
+        )
+    write_json(note, settings, {"inputs": dict(inputs)})
+    return partial
+
+
+def remove_partial(output: Path) -> None:
+    """Remove the folder that ``open_partial`` made, where there is one."""
+    (_partial(output) / NOTE).unlink(missing_ok=True)
+    shutil.rmtree(_partial(output), ignore_errors=True)
 
 
 def require_writable(folder: Path) -> None:
@@ -106,13 +138,23 @@ def _as_json(settings: Any) -> dict[str, Any]:
     return content
 
 
+def _partial(output: Path) -> Path:
+    return output.with_name(f".{output.name}.partial")
+
+
+@cache
 def _commit() -> str | None:
     """The commit of this checkout, with a mark where files differ from it; ``None`` where it is no checkout of ours."""
     checkout = Path(__file__).resolve().parent.parent
     try:
         answers = [
             subprocess.run(
-                ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=True, timeout=10
+                # Without locks: killed in the middle, it would leave one behind, and the user's next commit would fail.
+                ["git", "--no-optional-locks", "-C", str(checkout), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
             ).stdout.strip()
             for arguments in (["rev-parse", "--show-toplevel"], ["rev-parse", "HEAD"], ["status", "--porcelain"])
         ]

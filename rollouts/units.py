@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from generative_policies.atomic_files import write_file
 from generative_policies.rollouts.provenance import read_json
 
 Result = dict[str, Any]
@@ -61,7 +62,7 @@ def run_units(
 
     Args:
         function: Called with a unit's arguments; a function of a module, since it is pickled. It returns what JSON
-            can hold, and may depend on its arguments alone.
+            can hold, and may depend on its arguments alone; environment variables are those of the first call.
         units: The units.
         folder: Results are written here as ``name.json``, what a unit prints as ``name.log``.
         processes: Units at a time.
@@ -90,7 +91,7 @@ def run_units(
 def _run_in_processes(
     function: RunUnit, waiting: Sequence[Unit], folder: Path, processes: int, attempts: int, bar: Any
 ) -> list[Failure]:
-    context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
+    context = _context(function.__module__)
     queue, tried, failed = list(waiting)[::-1], dict.fromkeys((unit.name for unit in waiting), 0), []
     running: dict[Any, Unit] = {}  # by process
     try:
@@ -118,6 +119,19 @@ def _run_in_processes(
         for process in running:
             process.join()
     return failed
+
+
+def _context(module: str) -> Any:  # each start method has a class of its own
+    """How processes are started: from a server that has imported the module of their function, where there is one.
+
+    Threads of torch do not survive a fork; the server has none, since it has only imported. Where there is none, each
+    process imports for itself, which takes seconds.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
 
 
 def _child(function: RunUnit, arguments: tuple[Any, ...], result: Path, log: Path) -> None:
@@ -202,6 +216,4 @@ def _log_file(folder: Path, unit: Unit) -> Path:
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    new = file.with_name(f".{file.name}.{os.getpid()}.new")
-    new.write_text(json.dumps(content))
-    new.replace(file)
+    write_file(file, json.dumps(content))

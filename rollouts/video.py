@@ -1,17 +1,20 @@
 """Side-by-side videos of several arms on the same seeds."""
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
 import imageio
+import imageio_ffmpeg
 import mujoco
 import numpy as np
 from gymnasium.wrappers import RenderCollection
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from generative_policies.atomic_files import replacing
 from generative_policies.envs.rendering import require_rendering
 from generative_policies.rollouts.episodes import Act, run_episodes
 
@@ -82,22 +85,47 @@ def write_comparison_video(arms: Mapping[str, VideoArm], seeds: Sequence[int], p
 
     Raises:
         RenderingUnavailableError: If no frame can be rendered.
+        OSError: If the file cannot be written.
     """
     path.unlink(missing_ok=True)  # an earlier run's would stand beside other figures
     require_rendering()
-    new = path.with_name(f".{path.stem}.new{path.suffix}")
+    with replacing(path) as new:
+        try:
+            count = _write_frames(arms, seeds, new, fps)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise _unwritten(path) from error  # imageio tells of ffmpeg's end in twenty lines
+        if _count_frames(new) != count:
+            raise _unwritten(path)
+
+
+def _write_frames(arms: Mapping[str, VideoArm], seeds: Sequence[int], path: Path, fps: int) -> int:
+    """Write the video and return the number of its frames."""
+    count = 0
+    writer: Any  # imageio's types do not know append_data
+    with imageio.get_writer(path, fps=fps, codec="libx264", quality=5, macro_block_size=16) as writer:
+        for seed in seeds:
+            rendered = {caption: render_episode(arm, seed) for caption, arm in arms.items()}
+            length = max(len(episode.frames) for episode in rendered.values())
+            for step in range(length + HOLD_FRAMES):
+                panels = [_panel(caption, seed, episode, step) for caption, episode in rendered.items()]
+                writer.append_data(np.concatenate(panels, axis=1))
+                count += 1
+    return count
+
+
+def _count_frames(video: Path) -> int:
+    """The frames of a video; none of one without an end, since ffmpeg fails without a word to its caller."""
     try:
-        writer: Any  # imageio's types do not know append_data
-        with imageio.get_writer(new, fps=fps, codec="libx264", quality=5, macro_block_size=16) as writer:
-            for seed in seeds:
-                rendered = {caption: render_episode(arm, seed) for caption, arm in arms.items()}
-                length = max(len(episode.frames) for episode in rendered.values())
-                for step in range(length + HOLD_FRAMES):
-                    panels = [_panel(caption, seed, episode, step) for caption, episode in rendered.items()]
-                    writer.append_data(np.concatenate(panels, axis=1))
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+        count: int = imageio_ffmpeg.count_frames_and_secs(str(video))[0]
+    except (RuntimeError, OSError):
+        return 0
+    return count
+
+
+def _unwritten(path: Path) -> OSError:
+    return OSError(errno.EIO, "ffmpeg could not write all frames; is the disk full?", str(path))
 
 
 def _panel(caption: str, seed: int, episode: RenderedEpisode, step: int) -> Frame:

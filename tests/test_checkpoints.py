@@ -1,5 +1,6 @@
 """Checkpoints: everything comes back, nothing foreign gets in, no code runs."""
 
+import errno
 import json
 import os
 import pickle
@@ -15,7 +16,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from generative_policies import checkpoints
 from generative_policies.action_translation import (
     ComposedActionTranslator,
     FlowActionConditionedTranslator,
@@ -144,10 +144,10 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     save(Normalizer(2), tmp_path / "n")
 
     def full_disk(*arguments: Any) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "write_synced", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'n'}'"):
         save(Normalizer(3), tmp_path / "n")
     assert load(tmp_path / "n").dim == 2
     assert [path.name for path in tmp_path.iterdir()] == ["n"]
@@ -158,8 +158,8 @@ def test_a_failing_last_rename_puts_the_old_checkpoint_back(tmp_path: Path, monk
     rename = Path.rename
 
     def fail_for_the_new(self: Path, target: Path) -> Path:
-        if self.name == "new":
-            raise OSError("input/output error")
+        if self.parent.suffix == ".new" and not target.exists():
+            raise OSError(errno.EIO, "input/output error")
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail_for_the_new)
@@ -177,7 +177,11 @@ from pathlib import Path
 from generative_policies.checkpoints import save
 from generative_policies.models import Normalizer
 rename = Path.rename
-Path.rename = lambda self, target: os._exit(9) if self.name == "new" else rename(self, target)
+def killed(self, target):
+    if self.parent.suffix == ".new" and not target.exists():
+        os._exit(9)
+    return rename(self, target)
+Path.rename = killed
 save(Normalizer(3), {str(tmp_path / "n")!r})
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from benchmarks.few_step_quality.methods import Budget
 from benchmarks.few_step_quality.report import markdown, plot, verdicts
 from benchmarks.few_step_quality.tasks import TASKS, Sizes
+from generative_policies.atomic_files import write_file
 from generative_policies.rollouts.provenance import read_json, require_writable, same_settings, write_json
 
 NAME = "few_step_quality"
@@ -75,7 +76,7 @@ def run(settings: Settings) -> dict[str, Any]:
         rows += read_json(file)["rows"]
     command = f"python -m benchmarks.{NAME}"
     write_json(settings.output / f"{NAME}.json", replace(settings, output=Path()), {"verdicts": verdicts(rows)})
-    (settings.output / f"{NAME}.md").write_text(markdown(rows, command))
+    write_file(settings.output / f"{NAME}.md", markdown(rows, command))
     plot(rows, settings.output / f"{NAME}.png")
     return verdicts(rows)
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.few_step_quality.methods import AVERAGE, DISTILLED, FLOW, REFLOW
+from generative_policies.atomic_files import replacing
 
 Figures = Sequence[dict[str, Any]]
 ALL_MODES = 16
@@ -132,7 +133,8 @@ def plot(rows: Figures, file: Path) -> None:
         axis.set_title(title, fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].legend(fontsize=7, frameon=False)
-    figure.savefig(file, dpi=160)
+    with replacing(file) as new:
+        figure.savefig(new, dpi=160)
     plt.close(figure)
 
 

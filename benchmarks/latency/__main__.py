@@ -24,6 +24,7 @@ from benchmarks.latency.stopwatch import measure
 from benchmarks.latency.tables import format_goals, format_report
 from benchmarks.latency.trained import Trained, TrainingSettings, train
 from benchmarks.latency.training_speed import samples_per_second, training_steps
+from generative_policies.atomic_files import replacing, write_file
 from generative_policies.rollouts.provenance import require_writable, settings_and_versions, write_json
 
 
@@ -195,8 +196,9 @@ def main(settings: Settings) -> bool:
     report = format_report(results, settings_and_versions(settings)["settings"])
     print(f"\n{format_goals(results)}")
     write_json(settings.output / "latency.json", settings, results)
-    (settings.output / "latency.md").write_text(report)
-    plot(results).savefig(settings.output / "latency.png", dpi=150)
+    write_file(settings.output / "latency.md", report)
+    with replacing(settings.output / "latency.png") as new:
+        plot(results).savefig(new, dpi=150)
     missed = "" if results["kept"] else "; MISSED"
     print(f"{settings.output}: latency.json, latency.md and latency.png{missed}")
     return bool(results["kept"])

@@ -16,6 +16,7 @@ from benchmarks.real_time_loop.deadlines import PERIOD, Cycle, empty_cycle, prio
 from benchmarks.real_time_loop.driven_arm import PARTS, DrivenArm, reached, references
 from benchmarks.real_time_loop.report import EMPTY, format_loops, format_reached, plot, quantiles, summarize
 from benchmarks.real_time_loop.robots import EPISODE, exported, train
+from generative_policies.atomic_files import replacing, write_file
 from generative_policies.rollouts import load_expert
 from generative_policies.rollouts.provenance import require_writable, write_json
 
@@ -127,8 +128,9 @@ def main(settings: Settings) -> bool:
     kept = all(loops[name]["excess_points"] <= LARGEST_EXCESS for name in arms) and min(driven) >= LEAST_SUCCESS
     results = {"command": command, "loops": loops, "arms": found, "machine": machine, "kept": kept}
     write_json(settings.output / "real_time_loop.json", settings, {**results, "training_seconds": training_seconds})
-    (settings.output / "real_time_loop.md").write_text(text)
-    plot(slices).savefig(settings.output / "real_time_loop.png", dpi=110)
+    write_file(settings.output / "real_time_loop.md", text)
+    with replacing(settings.output / "real_time_loop.png") as new:
+        plot(slices).savefig(new, dpi=110)
     print(f"{settings.output}: real_time_loop.json, .md and .png" + ("" if kept else "; MISSED"))
     return kept
 

@@ -15,6 +15,7 @@ from benchmarks.transfer.rows import Row
 from benchmarks.transfer.run_unit import run_unit
 from benchmarks.transfer.tables import Results, format_claims, format_target, report
 from benchmarks.transfer.targets import SHORT, TARGETS, Target
+from generative_policies.atomic_files import write_file
 from generative_policies.rollouts.arms import ArmTask
 from generative_policies.rollouts.provenance import read_json, require_writable, write_json
 from generative_policies.rollouts.units import Unit, run_units
@@ -146,7 +147,7 @@ def write_reports(settings: Settings, results: Results, failed: Sequence[str]) -
     )
     sections = [format_target(TARGETS[name], reports[name]) for name in TARGETS if name in reports]
     text = "\n\n".join([format_claims(found), *sections, PROVENANCE]) + "\n"
-    (settings.output / "transfer.md").write_text(text)
+    write_file(settings.output / "transfer.md", text)
     content = {"claims": [asdict(claim) for claim in found], "targets": reports, "failed": list(failed)}
     write_json(settings.output / "transfer.json", settings, content)
     plot_recovered(reports, settings.output / "transfer.png")

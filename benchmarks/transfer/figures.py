@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from generative_policies.atomic_files import replacing
+
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7f7f7f"
 REFERENCES = ("random", "source", "untranslated")
 Reports = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -122,6 +124,5 @@ def _new(width: float, height: float) -> Figure:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    new = path.with_name(f".{path.name}.new")
-    figure.savefig(new, dpi=150, format="png")
-    new.replace(path)
+    with replacing(path) as new:
+        figure.savefig(new, dpi=150, format="png")

@@ -1,7 +1,6 @@
 """Writing a model of the library as one file of ONNX."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from generative_policies.checkpoints import CheckpointError, write_synced
+from generative_policies.atomic_files import write_file
+from generative_policies.checkpoints import CheckpointError
 from generative_policies.export.graph import TYPES, Graph
 from generative_policies.export.graph_check import METADATA
 from generative_policies.export.interface import DTYPES, Input, Interface
@@ -53,8 +53,10 @@ def export_onnx(
             not know, or if its own ``predict`` does more than the library's; nothing is written.
         TypeError: If it is no model of these.
         ImportError: If the extra ``export`` is not installed.
+        OSError: If the file cannot be written; what was there before is still there.
 
     Example:
+        >>> import tempfile
         >>> from generative_policies.export import OnnxModel
         >>> from generative_policies.models import ConditionalFlowModel
         >>> file = f"{tempfile.mkdtemp()}/flow.onnx"
@@ -80,11 +82,7 @@ def export_onnx(
         graph = translate(recording, [given.name for given in described.inputs], described.output)
         content = _serialized(onnx, described, graph)
         _verify(_session(content, described), function, examples)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        new = Path(folder) / path.name
-        write_synced(new, content)
-        new.replace(path)
+    write_file(path, content)
 
 
 @contextmanager

@@ -211,6 +211,8 @@ def standard_normal(shape: tuple[int, ...], like: Tensor, generator: torch.Gener
 class evaluating:  # noqa: N801  # used as a function, like torch.no_grad
     """Put a module into evaluation mode without gradients, and restore each submodule's own mode afterwards.
 
+    Where several threads do so, the last one restores it.
+
     Args:
         module: Any module.
         rows_are_checked: Whether all arrays went through ``as_rows``, so that inside ``check_rows`` looks at shapes
@@ -220,21 +222,40 @@ class evaluating:  # noqa: N801  # used as a function, like torch.no_grad
     """
 
     def __init__(self, module: nn.Module, *, rows_are_checked: bool = False, inference: bool = False) -> None:
-        self._training = [submodule for submodule in _submodules(module) if submodule.training]
+        self._submodules = _submodules(module)
+        self._training: list[nn.Module] = []
         self._rows_are_checked = rows_are_checked
         self._no_grad = torch.inference_mode() if inference else torch.no_grad()
 
     def __enter__(self) -> None:
-        for submodule in self._training:
-            submodule.training = False
+        with _mode_lock:
+            self._training = [
+                child
+                for child in self._submodules
+                if child.training or (_being_evaluated and child in _being_evaluated)
+            ]
+            for submodule in self._training:
+                _being_evaluated[submodule] = _being_evaluated.get(submodule, 0) + 1
+                submodule.training = False
         self._outside, _shell.rows_are_checked = _shell.rows_are_checked, self._rows_are_checked
         self._no_grad.__enter__()
 
     def __exit__(self, *exception: object) -> None:
         self._no_grad.__exit__(None, None, None)
         _shell.rows_are_checked = self._outside
-        for submodule in self._training:
-            submodule.training = True
+        if not self._training:
+            return
+        with _mode_lock:
+            for submodule in self._training:
+                _being_evaluated[submodule] -= 1
+                if not _being_evaluated[submodule]:
+                    del _being_evaluated[submodule]
+                    submodule.training = True
+
+
+_mode_lock = threading.Lock()
+# Submodules that are in evaluation mode for a while and were not before, with the number of those who need it.
+_being_evaluated: dict[nn.Module, int] = {}
 
 
 class _Shell(threading.local):

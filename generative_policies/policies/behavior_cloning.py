@@ -19,6 +19,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from generative_policies.atomic_files import replacing
 from generative_policies.data import Demonstrations
 from generative_policies.models.arrays import evaluating
 from generative_policies.models.dimensions import check_dim, check_number
@@ -264,6 +265,7 @@ class BehaviorCloning(BaseAlgorithm):
         Raises:
             ValueError: If a policy with another network, a student say, took the place of ``policy``: the zip holds
                 weights for the network that was trained.
+            OSError: If the file cannot be written; what was there before is still there.
         """
         own, trained = (
             {name: value.shape for name, value in part.state_dict().items()} for part in (self.policy, self.learner)
@@ -274,7 +276,12 @@ class BehaviorCloning(BaseAlgorithm):
                 "place; save it alone, by policies.save_policy(model.policy, folder)"
             )
         self._generator_state = self.generator.get_state().numpy()
-        super().save(path, exclude, include)
+        if not isinstance(path, str | pathlib.Path):
+            super().save(path, exclude, include)
+            return
+        path = pathlib.Path(path)
+        with replacing(path if path.suffix else path.with_name(f"{path.name}.zip")) as new:  # as SB3 names it
+            super().save(new, exclude, include)
 
     def _excluded_save_params(self) -> list[str]:
         own = ["demonstrations", "_training", "_validation", "generator"]

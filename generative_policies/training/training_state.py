@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from generative_policies.checkpoints import describe, write_synced
+from generative_policies.atomic_files import remove_leftovers, write_file
+from generative_policies.checkpoints import describe
 from generative_policies.models.arrays import parameter_like
 from generative_policies.training.ema import ExponentialMovingAverage
 from generative_policies.training.settings import FitSettings
@@ -148,7 +149,6 @@ class TrainingStateFile:
 
     def __init__(self, path: Path, fingerprint: Mapping[str, Any]) -> None:
         self.path = path.absolute()
-        self._new = self.path.with_name(f".{self.path.name}.new")
         self._fingerprint = fingerprint
         if self.path.is_dir():
             raise IsADirectoryError(f"state must be a file, {path} is a folder")
@@ -194,16 +194,12 @@ class TrainingStateFile:
         """
         own = {name: value.detach().cpu().clone() for name, value in tensors.items()}  # shared memory is not allowed
         header = {"version": FORMAT_VERSION, "digest": _digest(own), "fingerprint": self._fingerprint}
-        try:
-            write_synced(self._new, serialize(own, metadata={FORMAT: json.dumps(header)}))
-            self._new.replace(self.path)
-        finally:
-            self._new.unlink(missing_ok=True)
+        write_file(self.path, serialize(own, metadata={FORMAT: json.dumps(header)}))
 
     def remove(self) -> None:
         """Remove the file, and what a kill in the middle of a writing left."""
         self.path.unlink(missing_ok=True)
-        self._new.unlink(missing_ok=True)
+        remove_leftovers(self.path)
 
 
 def _differences(saved: Any, current: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,5 @@
 """Collecting episodes of a robot, an episode at a time, so that nothing but those in flight can be lost."""
 
-import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,14 +10,22 @@ import torch
 import tyro
 
 from generative_policies.action_translation import ActionTranslator
+from generative_policies.atomic_files import replacing
 from generative_policies.data import DatasetError
 from generative_policies.data.array_files import read_arrays
 from generative_policies.envs import get_state
 from generative_policies.export import load_model
 from generative_policies.rollouts.episodes import Act, Episode, random_act, run_episodes, translated_act
 from generative_policies.rollouts.minari_datasets import write_dataset
-from generative_policies.rollouts.provenance import digest, require_writable, same_settings, settings_and_versions
+from generative_policies.rollouts.provenance import (
+    digest,
+    open_partial,
+    remove_partial,
+    same_settings,
+    settings_and_versions,
+)
 from generative_policies.rollouts.robots import Robot
+from generative_policies.rollouts.run_lock import run_lock
 from generative_policies.rollouts.source_policies import load_source, source_digests
 
 FIRST_TEST_SEED = 10_000
@@ -80,26 +86,26 @@ def collect(settings: CollectSettings) -> Path:
     Raises:
         FileExistsError: If the output is there already, and is another.
         ValueError: If robot, policy and translator do not fit, or an interrupted run had other settings.
+        RunInUseError: If another process writes the output.
     """
     torch.set_num_threads(1)
+    with run_lock(settings.output.parent, settings.output.name):
+        return _collect(settings)
+
+
+def _collect(settings: CollectSettings) -> Path:
     robot = Robot(settings.env, settings.shift)
     robot.check()
     inputs = _inputs(settings)
     provenance = settings_and_versions(settings) | {"inputs": inputs}
     if settings.output.exists():
         if same_settings(settings.output / "settings.json", settings, FREE, inputs):
+            remove_partial(settings.output)
             print(f"{settings.output} is complete")
             return settings.output
         raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
     act = collecting_act(settings, robot)
-    partial = settings.output.with_name(f".{settings.output.name}.partial")
-    require_writable(partial)
-    note = partial / "settings.json"
-    if note.exists() and not same_settings(note, settings, FREE, inputs):
-        raise ValueError(
-            f"an interrupted run with other settings has left {partial}: remove it, or give its settings again"
-        )
-    note.write_text(json.dumps(provenance, indent=2) + "\n")
+    partial = open_partial(settings.output, settings, FREE, inputs)
     seeds = range(settings.seed, settings.seed + settings.episodes)
     noise = np.random.default_rng([settings.seed, settings.episodes]).uniform(*settings.noise, settings.episodes)
     files = [partial / f"{seed}.npz" for seed in seeds]
@@ -117,7 +123,7 @@ def collect(settings: CollectSettings) -> Path:
         )
     episodes = [_load(file) for file in files]
     write_dataset(settings.output, episodes, robot.make(), provenance)
-    shutil.rmtree(partial)
+    remove_partial(settings.output)
     print(f"{settings.output}: {len(episodes)} episodes, {sum(len(e.actions) for e in episodes)} steps")
     return settings.output
 
@@ -168,10 +174,8 @@ def has_states(env: gymnasium.Env[Any, Any]) -> bool:
 
 def _save(episode: Episode, file: Path) -> None:
     arrays = {name: value for name, value in asdict(episode).items() if value is not None}
-    new = file.with_name(f".{file.name}.new")
-    with new.open("wb") as stream:
-        np.savez(stream, **arrays)
-    new.replace(file)
+    with replacing(file) as new:
+        np.savez(new, **arrays)
 
 
 def _load(file: Path) -> Episode:

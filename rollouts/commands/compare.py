@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import tyro
 
+from generative_policies.atomic_files import write_file
 from generative_policies.envs import check_control_periods
 from generative_policies.envs.rendering import RenderingUnavailableError
 from generative_policies.rollouts.arms import (
@@ -26,9 +27,10 @@ from generative_policies.rollouts.arms import (
     wrap_for_video,
 )
 from generative_policies.rollouts.plots import plot_comparison
-from generative_policies.rollouts.provenance import require_writable, write_json
+from generative_policies.rollouts.provenance import write_json
 from generative_policies.rollouts.report import format_report, report_target
 from generative_policies.rollouts.robots import Robot
+from generative_policies.rollouts.run_lock import run_lock
 from generative_policies.rollouts.source_policies import load_source
 from generative_policies.rollouts.units import Unit, run_units
 from generative_policies.rollouts.video import VideoArm, write_comparison_video
@@ -165,8 +167,13 @@ def compare(settings: CompareSettings) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: If robots and policy do not fit.
         CheckpointError: If the policy cannot be read.
+        RunInUseError: If another process writes the output.
     """
-    require_writable(settings.output)
+    with run_lock(settings.output):
+        return _compare(settings)
+
+
+def _compare(settings: CompareSettings) -> dict[str, dict[str, Any]]:
     reports = {}
     for shift in settings.shifts:
         skipped = check(settings, shift)
@@ -254,7 +261,7 @@ def write_report(report: dict[str, Any], settings: CompareSettings, folder: Path
     lines += [f"- {arm} is not there: {reason}" for arm, reason in report["skipped"].items()]
     lines += [f"- {unit} failed: {log}" for unit, log in report["failed"].items()]
     text = "\n".join(lines) + "\n"
-    (folder / "report.md").write_text(text)
+    write_file(folder / "report.md", text)
     write_json(folder / "report.json", settings, report)
     plot_comparison(report["arms"], folder / "comparison.png", f"{title}, {settings.episodes} paired episodes an arm")
     print(f"\n{text}\n{folder}: report.json, report.md, comparison.png; {report['seconds']:.0f} s")

@@ -12,9 +12,10 @@ import numpy as np
 from generative_policies.envs.rendering import RenderingUnavailableError
 from generative_policies.rollouts.arms import ArmTask, run_arm, wrap_for_video
 from generative_policies.rollouts.plots import plot_comparison
-from generative_policies.rollouts.provenance import require_writable, write_json
+from generative_policies.rollouts.provenance import write_json
 from generative_policies.rollouts.report import format_report, report_target
 from generative_policies.rollouts.robots import Robot
+from generative_policies.rollouts.run_lock import run_lock
 from generative_policies.rollouts.video import VideoArm, write_comparison_video
 
 SOURCE, TARGET = Robot("Pusher-v5"), Robot("Pusher-v5", "P1")
@@ -122,9 +123,15 @@ def demo(settings: DemoSettings) -> Path:
 
     Returns:
         The path of ``report.json``.
+
+    Raises:
+        RunInUseError: If another process writes the output.
     """
-    settings = settings.effective()
-    require_writable(settings.output)
+    with run_lock(settings.output):
+        return _demo(settings.effective())
+
+
+def _demo(settings: DemoSettings) -> Path:
     started = time.monotonic()
     tasks = settings.tasks()
     # An interrupted demo goes on from its finished rounds, unless the settings are others.

@@ -11,8 +11,9 @@ import tyro
 from generative_policies.export import load_model
 from generative_policies.rollouts.episodes import random_act
 from generative_policies.rollouts.evaluation import evaluate_arm
-from generative_policies.rollouts.provenance import digest, read_json, require_writable, same_settings, write_json
+from generative_policies.rollouts.provenance import digest, read_json, same_settings, write_json
 from generative_policies.rollouts.robots import Robot
+from generative_policies.rollouts.run_lock import run_lock
 from generative_policies.rollouts.source_policies import load_source, source_digests
 from generative_policies.wrappers import ActionTranslationWrapper
 
@@ -62,8 +63,14 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     Raises:
         FileExistsError: If the output is there already, with other settings.
         ValueError: If policy, translator and robot do not fit.
+        RunInUseError: If another process writes the output.
     """
     torch.set_num_threads(1)
+    with run_lock(settings.output.parent, settings.output.name):
+        return _evaluate(settings)
+
+
+def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     robot = Robot(settings.env, settings.shift)
     robot.check()
     inputs = {} if settings.policy == "random" else source_digests(settings.policy, settings.vecnormalize)
@@ -74,7 +81,6 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
             raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
         print(f"{settings.output} is complete")
         return read_json(settings.output)
-    require_writable(settings.output.parent)
     make: Any = robot.make
     if settings.policy == "random":
         act = random_act(robot.make().action_space)

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from generative_policies.atomic_files import replacing
 from generative_policies.checkpoints import load
 from generative_policies.export import export_onnx
-from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
+from generative_policies.rollouts.provenance import digest, same_settings, write_json
+from generative_policies.rollouts.run_lock import run_lock
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,15 @@ def export(settings: ExportSettings) -> Path:
             written, or without its note.
         CheckpointError: If there is no model.
         ExportError: If the model cannot be exported so.
+        RunInUseError: If another process writes the output.
     """
     torch.set_num_threads(1)
+    with run_lock(settings.output.parent, settings.output.name):
+        return _export(settings)
+
+
+def _export(settings: ExportSettings) -> Path:
     note = settings.output.with_name(f"{settings.output.name}.json")  # NAME.json is that of a trained model
-    require_writable(settings.output.parent)
     inputs = {"model": digest(settings.model)}
     if settings.output.exists():
         same = same_settings(note, settings, ("model", "output"), inputs)
@@ -65,8 +72,9 @@ def export(settings: ExportSettings) -> Path:
         why = "without a note" if not note.exists() else "changed since its note" if same else "with other settings"
         raise FileExistsError(f"{settings.output} exists {why}; remove it or choose another output")
     model: Any = load(settings.model)
-    export_onnx(model, settings.output, num_steps=settings.num_steps, solver=settings.solver)
-    size, output = settings.output.stat().st_size, digest(settings.output)
-    write_json(note, settings, {"inputs": inputs, "bytes": size, "output": output})
+    with replacing(settings.output) as new:
+        export_onnx(model, new, num_steps=settings.num_steps, solver=settings.solver)
+        written = {"inputs": inputs, "bytes": new.stat().st_size, "output": digest(new)}
+        write_json(note, settings, written)  # first, or the file is nobody's
     print(f"{settings.output}: {type(model).__name__}")
     return settings.output

@@ -33,6 +33,7 @@ from generative_policies.rollouts.pairing import (
 )
 from generative_policies.rollouts.provenance import digest, same_settings, settings_and_versions
 from generative_policies.rollouts.robots import Robot
+from generative_policies.rollouts.run_lock import run_lock
 from generative_policies.rollouts.source_policies import load_source, source_digests
 
 
@@ -112,8 +113,14 @@ def pair(settings: PairSettings) -> Path:
         FileExistsError: If the output is there already, with other settings.
         DatasetError: If a dataset is missing, foreign or empty, or of another env than was named.
         ValueError: If widths do not fit, or physics states are missing.
+        RunInUseError: If another process writes the output.
     """
     torch.set_num_threads(1)
+    with run_lock(settings.output.parent, settings.output.name):
+        return _pair(settings)
+
+
+def _pair(settings: PairSettings) -> Path:
     inputs = _inputs(settings)
     if settings.output.exists():
         if same_settings(settings.output / "settings.json", settings, ("output",), inputs):

@@ -1,6 +1,5 @@
 """Training any model of the library from recorded data, as a command."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,8 +21,9 @@ from generative_policies.rollouts.commands.pair import read_pairs
 from generative_policies.rollouts.episodes import transitions
 from generative_policies.rollouts.minari_datasets import read_dataset
 from generative_policies.rollouts.pairing import relabel
-from generative_policies.rollouts.provenance import digest, require_writable, same_settings, write_json
+from generative_policies.rollouts.provenance import digest, open_partial, remove_partial, same_settings, write_json
 from generative_policies.rollouts.robots import Robot
+from generative_policies.rollouts.run_lock import run_lock
 from generative_policies.rollouts.source_policies import load_source, source_digests
 from generative_policies.rollouts.students import Method, conditions_of, read_teacher, save_student, train_student
 from generative_policies.training import DistillationSettings, FitSettings, fit, initial_weights
@@ -140,17 +140,23 @@ def train(settings: TrainSettings) -> Path:
         FileExistsError: If the output is there already, with other settings.
         DatasetError: If data are missing, foreign or empty.
         ValueError: If data do not fit each other or the model, or an interrupted training had other settings.
+        RunInUseError: If another process writes the output.
     """
     torch.set_num_threads(1)
+    with run_lock(settings.output.parent, settings.output.name):
+        return _train(settings)
+
+
+def _train(settings: TrainSettings) -> Path:
     note = settings.output.with_name(f"{settings.output.name}.json")
-    require_writable(settings.output.parent)
     inputs = _inputs(settings)
     if settings.output.exists():
         if same_settings(note, settings, ("output",), inputs):
+            remove_partial(settings.output)
             print(f"{settings.output} is complete")
             return settings.output
         raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
-    partial = settings.output.with_name(f".{settings.output.name}.partial")
+    partial = open_partial(settings.output, settings, ("output",), inputs)
     generator = torch.Generator().manual_seed(settings.seed)
     model: nn.Module
     losses: dict[str, Any] = {}
@@ -176,7 +182,7 @@ def train(settings: TrainSettings) -> Path:
         )
     write_json(note, settings, losses | {"inputs": inputs})
     save_student(model, settings.output)
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_partial(settings.output)
     print(f"{settings.output}: {type(model).__name__} {losses or ''}")
     return settings.output
 
@@ -184,7 +190,6 @@ def train(settings: TrainSettings) -> Path:
 def _fit(
     settings: TrainSettings, build: Callable[[], nn.Module], data: Any, generator: torch.Generator, partial: Path
 ) -> tuple[nn.Module, dict[str, Any]]:
-    partial.mkdir(exist_ok=True)
     with initial_weights(generator):
         model = build()
     result = fit(
@@ -201,7 +206,6 @@ def _fit(
 def _student(
     settings: TrainSettings, folder: Path, generator: torch.Generator, partial: Path
 ) -> tuple[nn.Module, dict[str, Any]]:
-    partial.mkdir(exist_ok=True)
     teacher = read_teacher(folder)
     sizes = DistillationSettings(num_updates=settings.updates, num_samples=settings.num_samples)
     return train_student(
@@ -218,7 +222,7 @@ def _student(
 def _in_rounds(
     settings: TrainSettings, pairs: list[ActionPairDataset], generator: torch.Generator, partial: Path
 ) -> nn.Module:
-    """Aggregate data round by round; the settings of an interrupted training must be the same."""
+    """Aggregate data round by round."""
     assert settings.env is not None and settings.policy is not None and settings.inverse_dynamics is not None
     robot = Robot(settings.env, settings.shift)
     robot.check()
@@ -227,14 +231,6 @@ def _in_rounds(
         raise ValueError(
             f"{settings.inverse_dynamics} must be an inverse dynamics, got {type(inverse_dynamics).__name__}"
         )
-    partial.mkdir(exist_ok=True)
-    written = partial / "settings.json"
-    inputs = _inputs(settings)
-    if written.exists() and not same_settings(written, settings, ("output",), inputs):
-        raise ValueError(
-            f"an interrupted training with other settings has left {partial}: remove it, or give its settings"
-        )
-    write_json(written, settings, {"inputs": inputs})
     kind, widths = TRANSLATORS[settings.model], [settings.hidden_width] * 2
     if robot.make().action_space.shape != (inverse_dynamics.action_dim,):
         raise ValueError(

@@ -19,11 +19,13 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
+from generative_policies.atomic_files import replacing
 from generative_policies.envs import make_env
 from generative_policies.policies import save_policy
 from generative_policies.rollouts.episodes import run_episodes, source_act
-from generative_policies.rollouts.provenance import require_writable, versions, write_json
+from generative_policies.rollouts.provenance import versions, write_json
 from generative_policies.rollouts.recipes import RECIPES, Recipe
+from generative_policies.rollouts.run_lock import run_lock
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,16 @@ def train_source(settings: TrainSourceSettings) -> Path:
 
     Returns:
         The folder with ``config.json`` and ``model.safetensors`` for ``load_expert``; the SB3 zip stands beside it.
+
+    Raises:
+        RunInUseError: If another process writes the output.
     """
     torch.set_num_threads(1)
-    require_writable(settings.output)
+    with run_lock(settings.output):
+        return _train_source(settings)
+
+
+def _train_source(settings: TrainSourceSettings) -> Path:
     recipe = RECIPES.get(settings.env, Recipe())
     total_timesteps = settings.total_timesteps or recipe.total_timesteps
 
@@ -84,7 +93,8 @@ def train_source(settings: TrainSourceSettings) -> Path:
     provenance = {"command": command, "env": settings.env, "seed": settings.seed, "timesteps": model.num_timesteps}
     provenance |= {"recipe": asdict(recipe), "seconds": round(seconds), "versions": versions()}
     save_policy(model.policy, folder, provenance)  # now: the score may fail
-    model.save(settings.output / f"{folder.name}.zip")
+    with replacing(settings.output / f"{folder.name}.zip") as new:
+        model.save(new)
 
     episodes = run_episodes(
         make,

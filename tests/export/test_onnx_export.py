@@ -1,5 +1,7 @@
 """What ONNX Runtime computes is what the model computes, for every kind of model."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,6 @@ import torch
 from torch import nn
 
 from generative_policies.export import ExportError, OnnxModel, export_onnx
-from generative_policies.export import onnx_export as export_module
 from generative_policies.export.translation import TRANSLATIONS
 from generative_policies.models import (
     ConditionalFlowModel,
@@ -369,13 +370,12 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     export_onnx(trained(MlpRegressor(ACTION, OBS)), file)
     before = file.read_bytes()
 
-    def full(path: Path, content: bytes) -> None:
-        path.write_bytes(content[:100])
-        raise OSError("no space left on device")
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(export_module, "write_synced", full)
-        with pytest.raises(OSError, match="no space"):
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=f"No space left on device: '{file}'"):
             export_onnx(MlpRegressor(ACTION, OBS, (8,)), file)
     with pytest.raises(ExportError):
         export_onnx(ConditionalFlowModel(ACTION, network=Uncommon()), file)

@@ -1,5 +1,6 @@
 """A training that is cut off and started again ends as one that was not: bit for bit."""
 
+import errno
 import json
 import os
 import pickle
@@ -313,12 +314,11 @@ def test_a_full_disk_leaves_the_last_state(
     cut(pairs, state)
     content = state.read_bytes()
 
-    def full_disk(file: Path, content: bytes) -> None:
-        file.write_bytes(content[:100])
-        raise OSError("no space left on device")
+    def full_disk(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(training_state, "write_synced", full_disk)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=f"No space left on device: '{state}'"):
+        patch.setattr(os, "fsync", full_disk)
         train(pairs, state)
     assert state.read_bytes() == content and list(tmp_path.iterdir()) == [state]
     assert_same(train(pairs, state), train(pairs))
@@ -326,7 +326,10 @@ def test_a_full_disk_leaves_the_last_state(
 
 def test_what_a_kill_in_the_middle_of_a_writing_left_is_removed(pairs: ActionPairDataset, tmp_path: Path) -> None:
     cut(pairs, tmp_path / "state")
-    (tmp_path / ".state.new").write_bytes((tmp_path / "state").read_bytes()[:500])
+    left = tmp_path / ".state.0123.new"
+    left.mkdir()
+    (left / "state.lock").touch()
+    (left / "state").write_bytes((tmp_path / "state").read_bytes()[:500])
     assert_same(train(pairs, tmp_path / "state"), train(pairs))
     assert list(tmp_path.iterdir()) == []
 

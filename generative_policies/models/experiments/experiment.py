@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from generative_policies.atomic_files import write_file
+
 # Figures by row, each row with the same columns.
 Table = Mapping[str, Mapping[str, float]]
 
@@ -155,7 +157,7 @@ def run_command_line(
             "settings": asdict(settings),
             "versions": {package: version(package) for package in ("generative-policies", "torch", "numpy")},
         }
-        (settings.output / f"{name}.json").write_text(json.dumps(report, indent=2, default=str) + "\n")
+        write_file(settings.output / f"{name}.json", json.dumps(report, indent=2, default=str) + "\n")
     print(f"\n{options.output}: plots and JSON")
     if missed and not options.quick:
         raise SystemExit("bounds not kept:\n" + "\n".join(missed))

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from generative_policies.atomic_files import replacing
+
 # Okabe and Ito's colours, distinct for colour-blind readers.
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#999999"
 COLORS = (BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9")
@@ -31,8 +33,8 @@ def new_figure(columns: int, rows: int = 1, size: float = 3.4, **axes_arguments:
 
 def save_figure(figure: Any, path: Path) -> None:
     """Write a figure as a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as new:
+        figure.savefig(new, dpi=120)
 
 
 def scatter(ax: Any, points: NDArray[Any], title: str, color: str = BLUE) -> None:
@@ -73,4 +75,5 @@ def save_animation(paths: NDArray[Any], path: Path, title: str, frames: Sequence
         ax.set_title(f"{title}, t = {frame / (len(paths) - 1):.2f}", fontsize=9)
         return (points,)
 
-    FuncAnimation(figure, show, frames=list(frames)).save(path, writer=PillowWriter(fps=12), dpi=80)
+    with replacing(path) as new:
+        FuncAnimation(figure, show, frames=list(frames)).save(new, writer=PillowWriter(fps=12), dpi=80)

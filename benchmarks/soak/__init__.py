@@ -1,0 +1,1 @@
+"""Long runs: commands that are killed again and again, and a million translated steps."""

@@ -1,0 +1,211 @@
+"""Runs commands in forks of a process that has imported everything, and kills them when that is asked for.
+
+A command starts in milliseconds so, not after seconds of imports, and is a process as any other: the fork calls the
+command line's own ``main``, in a process group of its own that SIGKILL ends as a whole.
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+POLL_SECONDS = 0.002
+CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+OPENED = "opened"
+
+
+class Ended(NamedTuple):
+    """How a command ended.
+
+    Attributes:
+        code: Its exit code, ``None`` where it was killed.
+        seconds: How long it ran [s].
+        output: What it printed.
+        opened: Files that were opened for writing, in their order; also the folder, for a file without a name.
+        changes: How often the file system was about to be changed.
+    """
+
+    code: int | None
+    seconds: float
+    output: str
+    opened: list[str]
+    changes: int
+
+
+class CommandServer:
+    """A process that runs one command after the other.
+
+    Args:
+        fork_units: Whether the units of a comparison are forks as well, which are there at once; the library starts a
+            server of its own for them, in every comparison anew.
+    """
+
+    def __init__(self, fork_units: bool) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.soak.command_server", *(["--fork-units"] if fork_units else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        kill_after: float | None = None,
+        kill_at: int | None = None,
+        file_size: int | None = None,
+        user: int | None = None,
+    ) -> Ended:
+        """Run ``generative-policies`` to its end, or kill its process group.
+
+        Args:
+            arguments: Of the command line.
+            folder: Its working folder.
+            kill_after: When it is killed [s].
+            kill_at: Before which change of the file system it is killed, counted from 1 in each of its processes.
+            file_size: No file may grow larger [bytes], as on a full disk.
+            user: Who runs it; this process must then be root's.
+
+        Raises:
+            RuntimeError: If the server has ended.
+        """
+        request = {
+            "arguments": list(arguments),
+            "folder": str(folder),
+            "kill_after": kill_after,
+            "kill_at": kill_at,
+            "file_size": file_size,
+            "user": user,
+        }
+        assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the command server has ended with {self._process.wait()}")
+        return Ended(*json.loads(answer))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the server."""
+        assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def serve(fork_units: bool) -> None:
+    """Answer requests from standard input, a line each, until there are no more."""
+    import torch._dynamo  # noqa: F401  # which the first optimizer of a process would import, for two seconds
+
+    from generative_policies.rollouts import command_line, units
+
+    if fork_units:
+        units._context = lambda module: multiprocessing.get_context("fork")
+    for line in sys.stdin:
+        request = json.loads(line)
+        begun = time.perf_counter()
+        output, changes = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            _run(command_line.main, request, output[1], changes[1])
+        for pipe in (output, changes):
+            os.close(pipe[1])
+        code, (printed, seen) = _wait(child, request["kill_after"], (output[0], changes[0]))
+        seconds = time.perf_counter() - begun
+        events = seen.decode().splitlines()
+        opened = [event.removeprefix("open ") for event in events if event.startswith("open ")]
+        sys.stdout.write(json.dumps([code, seconds, printed.decode(), opened, len(events)]) + "\n")
+        sys.stdout.flush()
+
+
+def _run(main: Callable[[], None], request: dict[str, Any], output: int, changes: int) -> None:
+    """In the fork: call the command line, and end the process with its exit code."""
+    os.setsid()
+    os.chdir(request["folder"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    if request["file_size"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"], request["file_size"]))
+    if request["user"] is not None:
+        os.setuid(request["user"])
+    sys.argv = ["generative-policies", *request["arguments"]]
+    _watch(changes, request["kill_at"])
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:  # as the interpreter does at its top level
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1 if code else 0)
+
+
+def _watch(changes: int, kill_at: int | None) -> None:
+    """Tell each change of the file system that Python is about to make, or kill the process group before one."""
+    count = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event not in CHANGES or (event == "open" and not (isinstance(arguments[0], str) and arguments[2] & WRITING)):
+            return
+        count += 1
+        if count == kill_at:
+            os.killpg(0, signal.SIGKILL)
+        name = f" {Path(arguments[0]).absolute()}" if event == "open" else ""
+        os.write(changes, f"{event}{name}\n".encode())
+
+    sys.addaudithook(hook)
+
+
+def _wait(child: int, kill_after: float | None, pipes: Sequence[int]) -> tuple[int | None, list[bytes]]:
+    """The exit code of a process, ``None`` after it was killed with its group, and what came through its pipes."""
+    deadline = None if kill_after is None else time.perf_counter() + kill_after
+    found = {pipe: b"" for pipe in pipes}
+    pid = status = 0
+    while not pid:
+        ready, _, _ = select.select(pipes, [], [], POLL_SECONDS)
+        pid, status = os.waitpid(child, os.WNOHANG)
+        for pipe in ready:
+            found[pipe] += os.read(pipe, 1 << 16)
+        if not ready:
+            time.sleep(POLL_SECONDS)
+        if not pid and deadline is not None and time.perf_counter() >= deadline:
+            try:
+                os.killpg(child, signal.SIGKILL)
+            except ProcessLookupError:  # it has not come to its setsid yet
+                os.kill(child, signal.SIGKILL)
+            pid, status = os.waitpid(child, 0)
+    for pipe in pipes:
+        while select.select([pipe], [], [], 0)[0] and (rest := os.read(pipe, 1 << 16)):
+            found[pipe] += rest
+        os.close(pipe)
+    code = os.waitstatus_to_exitcode(status)
+    return None if code == -signal.SIGKILL else code, list(found.values())
+
+
+if __name__ == "__main__":
+    serve("--fork-units" in sys.argv[1:])

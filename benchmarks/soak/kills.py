@@ -1,0 +1,202 @@
+"""Commands that are killed at random moments, run again, and compared with what an uninterrupted run gives."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import h5py
+import numpy as np
+
+from benchmarks.soak.command_server import CommandServer, Ended
+
+SHIFT = '{"gear": 0.7}'
+ROBOT = ("--env", "Reacher-v5", "--policy", "Reacher-v5")
+SMALL = ("--hidden-width", "16")
+OUTPUT = "result"
+COLLECT = ("collect", *ROBOT, "--noise", "0.02", "0.6", "--num-envs", "2", "--episodes", "12")
+RELABEL = ("pair", "--data", "../target", "--other-data", "../home", *SMALL, "--updates", "400")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "collect": COLLECT,
+    "pair": RELABEL,
+    "train": ("train", "--data", "../pairs", "--model", "flow_prior_conditioned", *SMALL, "--updates", "400"),
+    "train --rounds": (
+        *("train", "--rounds", "2", "--episodes-per-round", "3", *ROBOT, "--shift", SHIFT),
+        *("--inverse-dynamics", "../inverse", "--model", "mlp", *SMALL, "--updates", "200"),
+    ),
+    "compare": (
+        *("compare", *ROBOT, "--shifts", SHIFT, "--arms", "source", "untranslated", "mlp", "--seeds", "0"),
+        *("--episodes", "4", "--source-episodes", "4", "--inverse-dynamics-updates", "100", "--rounds", "2"),
+        *("--episodes-per-round", "2", "--updates", "100", "--video-episodes", "0", *SMALL),
+    ),
+}
+"""What is killed, each a command with a small run."""
+
+# What the commands read, in the order in which it is made.
+INPUTS: dict[str, tuple[str, ...]] = {
+    "home": (*COLLECT, "--seed", "2000"),
+    "target": (*COLLECT, "--seed", "3000", "--shift", SHIFT),
+    "pairs": ("pair", "--data", "target", "--other-data", "home", *SMALL, "--updates", "50"),
+    "inverse": ("train", "--data", "home", "--model", "inverse_dynamics", *SMALL, "--updates", "50"),
+}
+
+
+@dataclass(frozen=True)
+class KilledRuns:
+    """What killing a command gave.
+
+    Attributes:
+        command: Its name.
+        uninterrupted_seconds: How long a run takes that nobody kills [s].
+        kill_seconds: How long after its start a run was killed, for each kill at a moment [s].
+        kill_changes: Before which change of the file system a run was killed, for each such kill.
+        changes: How often an uninterrupted run changes the file system.
+        resumed: How often a run went on to the end after one kill at least.
+        differences: What differed from the uninterrupted run, a sentence each; none is expected.
+    """
+
+    command: str
+    uninterrupted_seconds: float
+    kill_seconds: list[float]
+    kill_changes: list[int]
+    changes: int
+    resumed: int
+    differences: list[str]
+
+
+def make_inputs(server: CommandServer, folder: Path) -> None:
+    """Make what the commands read.
+
+    Raises:
+        RuntimeError: If one fails.
+    """
+    for name, arguments in INPUTS.items():
+        _finish(server, (*arguments, "--output", name), folder)
+
+
+def kill_and_resume(
+    server: CommandServer,
+    name: str,
+    folder: Path,
+    kills: tuple[int, int],
+    rng: np.random.Generator,
+    on_kill: Callable[[], object] = lambda: None,
+) -> KilledRuns:
+    """Kill a command again and again, run it again each time, and compare what it ends with.
+
+    A run that ends before it is killed is compared, and the next one starts anew.
+
+    Args:
+        server: Runs the commands.
+        name: Of ``COMMANDS``.
+        folder: With what ``make_inputs`` made.
+        kills: How often at a moment that is uniform over an uninterrupted run, and how often before a change of the
+            file system that is uniform over all of its changes.
+        rng: Source of both.
+        on_kill: Called after each kill.
+
+    Raises:
+        RuntimeError: If a run fails.
+    """
+    arguments = (*COMMANDS[name], "--output", OUTPUT)
+    at_moments = rng.permutation([True] * kills[0] + [False] * kills[1]).tolist()
+    seconds: list[float] = []
+    changes: list[int] = []
+    resumed, differences = 0, list[str]()
+    with TemporaryDirectory(dir=folder) as alone:
+        whole = _finish(server, arguments, Path(alone))
+        expected = content(Path(alone))
+    while True:
+        with TemporaryDirectory(dir=folder) as killed:
+            done: dict[str, int] = {}
+            begun = len(at_moments)
+            while at_moments:
+                if at_moments[-1]:
+                    ended = server.run(arguments, Path(killed), kill_after=float(rng.uniform(0, whole.seconds)))
+                else:
+                    number = int(rng.integers(whole.changes)) + 1
+                    ended = server.run(arguments, Path(killed), kill_at=number)
+                if ended.code is not None:
+                    break
+                if at_moments.pop():
+                    seconds.append(ended.seconds)
+                else:
+                    changes.append(number)
+                on_kill()
+                before, done = done, _episodes(Path(killed))
+                differences += _lost(before, done)
+            else:
+                ended = _finish(server, arguments, Path(killed))
+            if ended.code:
+                raise RuntimeError(f"{name} failed with {ended.code}: {ended.output[-2000:]}")
+            if begun > len(at_moments):
+                resumed += 1
+                differences += _differences(expected, content(Path(killed)))
+        if not at_moments:
+            return KilledRuns(name, whole.seconds, seconds, changes, whole.changes, resumed, differences)
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """Return what is in the files below a folder, by path: all but logs, durations, and how HDF5 lays data out."""
+    return {
+        str(file.relative_to(folder)): _read(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.suffix != ".log"
+    }
+
+
+def _read(file: Path) -> Any:
+    if file.suffix == ".json":
+        return _without_durations(json.loads(file.read_text()))
+    if file.suffix == ".hdf5":
+        found: dict[str, Any] = {}
+        with h5py.File(file) as opened:
+
+            def visit(name: str, item: Any) -> None:
+                values = item[()].tobytes() if isinstance(item, h5py.Dataset) else None
+                found[name] = (values, sorted((key, str(value)) for key, value in item.attrs.items()))
+
+            opened.visititems(visit)
+        return found
+    if file.suffix == ".npz":
+        with np.load(file) as arrays:
+            return {name: arrays[name].tobytes() for name in arrays.files}
+    return file.read_bytes()
+
+
+def _without_durations(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_durations(item) for key, item in value.items() if not key.endswith("seconds")}
+    return [_without_durations(item) for item in value] if isinstance(value, list) else value
+
+
+def _differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """What differs between two folders, a file a sentence."""
+    return [
+        f"{file} {'differs' if file in expected and file in found else 'is in one alone'}"
+        for file in sorted({*expected, *found})
+        if file not in expected or file not in found or expected[file] != found[file]
+    ]
+
+
+def _episodes(folder: Path) -> dict[str, int]:
+    """The finished episodes of a collection whose dataset is not there yet, by file, with the time of its writing."""
+    if (folder / OUTPUT).exists():
+        return {}
+    return {file.name: file.stat().st_mtime_ns for file in (folder / f".{OUTPUT}.partial").glob("[0-9]*.npz")}
+
+
+def _lost(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    """Episodes that were there at one kill and were gone, or played again, at the next."""
+    if not after:  # all of them are in the dataset
+        return []
+    return [f"episode {name} was lost" for name, time in before.items() if after.get(name) != time]
+
+
+def _finish(server: CommandServer, arguments: Sequence[str], folder: Path) -> Ended:
+    ended = server.run(arguments, folder)
+    if ended.code != 0:
+        raise RuntimeError(f"{' '.join(arguments)} failed with {ended.code}: {ended.output[-2000:]}")
+    return ended

@@ -1,0 +1,164 @@
+"""Files and folders that are there whole or not at all, whenever the process ends and whatever the disk says.
+
+What is new is written in a workplace beside its place, ``.NAME.*.new``, synced to the disk and renamed. A process that
+was killed leaves its workplace behind; the next one that writes the same path removes it, and so does the command that
+is run again. By a lock on a file in it they know that nobody is at work there.
+"""
+
+import errno
+import glob
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from generative_policies.file_locks import NoLocksError, try_lock
+
+ATTEMPTS = 10  # to put a folder in its place, while others do the same
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield where to write a file or a folder, which takes its place at the end, in the stead of what is there.
+
+    If the body raises, nothing changes. Its parents are made.
+
+    Args:
+        path: The place. What is written has the same name, in a folder of its own with room for more.
+
+    Raises:
+        OSError: If it cannot be written; the error names ``path``.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with replacing(folder / "note.txt") as new:
+        ...     _ = new.write_text("whole")
+        >>> [file.name for file in folder.iterdir()]
+        ['note.txt']
+    """
+    path = Path(path).absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
+    try:
+        remove_leftovers(path)
+        workplace, lock = _workplace(path)
+    except OSError as error:
+        raise _about(path, error) from error
+    try:
+        new = workplace / path.name
+        yield new
+        _sync(new)
+        _put(new, path)
+    except OSError as error:
+        ours = error.filename is None or str(error.filename).startswith(str(workplace))
+        if error.errno is None or not ours:
+            raise
+        raise _about(path, error) from error
+    finally:
+        os.close(lock)
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: The file; its parents are made.
+        content: Bytes, or text for UTF-8.
+
+    Raises:
+        OSError: If it cannot be written; the error names ``path``, and what was there before is still there.
+    """
+    with replacing(path) as new:
+        new.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes left behind that were killed while they wrote ``path``, or anything in it."""
+    beside = path.parent.glob(f".{glob.escape(path.name)}.*.new")
+    for workplace in [*beside, *path.rglob(".*.new")]:
+        # .NAME.TOKEN.new
+        _remove_leftover(workplace, workplace / f"{workplace.name[1:-4].rpartition('.')[0]}.lock")
+
+
+def previous(path: Path) -> Path:
+    """Return where a folder stands while a newer one takes its place."""
+    return path.with_name(f".{path.name}.previous")
+
+
+def _workplace(path: Path) -> tuple[Path, int]:
+    """A new folder beside a path, and the open file in it whose lock tells that this process is at work there."""
+    while True:
+        workplace = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        workplace.mkdir()
+        try:
+            lock = os.open(workplace / f"{path.name}.lock", os.O_CREAT | os.O_RDWR)
+        except FileNotFoundError:
+            continue  # another process took it for a left-over
+        except OSError:
+            workplace.rmdir()
+            raise
+        try:
+            if try_lock(lock):
+                return workplace, lock
+        except NoLocksError:
+            return workplace, lock  # and nobody will take it for a left-over
+        os.close(lock)  # likewise
+
+
+def _remove_leftover(workplace: Path, lock: Path) -> None:
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
+        with suppress(OSError):  # it is not empty, or somebody else's
+            workplace.rmdir()
+        return
+    except OSError:
+        return
+    try:
+        if try_lock(descriptor):
+            shutil.rmtree(workplace, ignore_errors=True)
+    except NoLocksError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _sync(new: Path) -> None:
+    """Wait until a file, or all files of a folder, are on the disk."""
+    for file in [new] if not new.is_dir() else [found for found in new.rglob("*") if found.is_file()]:
+        with file.open("r+b") as stream:
+            os.fsync(stream.fileno())
+
+
+def _put(new: Path, path: Path) -> None:
+    """Rename what is new to its place."""
+    if not new.is_dir():
+        new.replace(path)
+        return
+    aside = previous(path)
+    for attempt in range(ATTEMPTS):
+        # A folder cannot be renamed onto a full one. Between the two renames the previous one stands aside.
+        try:
+            new.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == ATTEMPTS - 1:
+                if not path.exists() and aside.is_dir():
+                    aside.rename(path)
+                raise
+        else:
+            shutil.rmtree(aside, ignore_errors=True)
+            return
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):  # another process was faster
+            path.rename(aside)
+
+
+def _about(path: Path, error: OSError) -> OSError:
+    """The same error, of the path that was asked for."""
+    return OSError(error.errno, os.strerror(error.errno or errno.EIO), str(path))
