@@ -39,7 +39,9 @@ FIGURES: dict[str, Any] = {
 def episodes() -> list[Episode]:
     rng = np.random.default_rng(0)
     return [
-        Episode(seed, rng.standard_normal((51, 10)), rng.standard_normal((50, 2)).astype(np.float32), np.zeros(50), None)
+        Episode(
+            seed, rng.standard_normal((51, 10)), rng.standard_normal((50, 2)).astype(np.float32), np.zeros(50), None
+        )
         for seed in range(8)
     ]
 
