@@ -12,16 +12,18 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from tqdm import tqdm
+
 POLL_SECONDS = 0.002
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-OPENED = "opened"
 
 
 class Ended(NamedTuple):
@@ -31,7 +33,7 @@ class Ended(NamedTuple):
         code: Its exit code, ``None`` where it was killed.
         seconds: How long it ran [s].
         output: What it printed.
-        opened: Files that were opened for writing, in their order; also the folder, for a file without a name.
+        opened: Files that were opened for writing, in their order.
         changes: How often the file system was about to be changed.
     """
 
@@ -67,7 +69,6 @@ class CommandServer:
         kill_after: float | None = None,
         kill_at: int | None = None,
         file_size: int | None = None,
-        user: int | None = None,
     ) -> Ended:
         """Run ``generative-policies`` to its end, or kill its process group.
 
@@ -77,7 +78,6 @@ class CommandServer:
             kill_after: When it is killed [s].
             kill_at: Before which change of the file system it is killed, counted from 1 in each of its processes.
             file_size: No file may grow larger [bytes], as on a full disk.
-            user: Who runs it; this process must then be root's.
 
         Raises:
             RuntimeError: If the server has ended.
@@ -88,7 +88,6 @@ class CommandServer:
             "kill_after": kill_after,
             "kill_at": kill_at,
             "file_size": file_size,
-            "user": user,
         }
         assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -119,6 +118,9 @@ def serve(fork_units: bool) -> None:
 
     if fork_units:
         units._context = lambda module: multiprocessing.get_context("fork")
+        # Forks would share tqdm's semaphore, which a killed one never lets go; those of the library have their own.
+        tqdm.set_lock(threading.RLock())
+        tqdm.monitor_interval = 0
     for line in sys.stdin:
         request = json.loads(line)
         begun = time.perf_counter()
@@ -145,8 +147,6 @@ def _run(main: Callable[[], None], request: dict[str, Any], output: int, changes
         os.dup2(output, descriptor)
     if request["file_size"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"], request["file_size"]))
-    if request["user"] is not None:
-        os.setuid(request["user"])
     sys.argv = ["generative-policies", *request["arguments"]]
     _watch(changes, request["kill_at"])
     code: object = 0
@@ -170,7 +170,7 @@ def _watch(changes: int, kill_at: int | None) -> None:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
-        if event not in CHANGES or (event == "open" and not (isinstance(arguments[0], str) and arguments[2] & WRITING)):
+        if event not in CHANGES or (event == "open" and not _writes(*arguments)):
             return
         count += 1
         if count == kill_at:
@@ -179,6 +179,11 @@ def _watch(changes: int, kill_at: int | None) -> None:
         os.write(changes, f"{event}{name}\n".encode())
 
     sys.addaudithook(hook)
+
+
+def _writes(path: object, mode: str | None, flags: int) -> bool:
+    """Whether a file is opened to be written; a folder is, for a file without a name."""
+    return isinstance(path, str) and bool(flags & WRITING) and not Path(path).is_dir()
 
 
 def _wait(child: int, kill_after: float | None, pipes: Sequence[int]) -> tuple[int | None, list[bytes]]:

@@ -104,7 +104,7 @@ def kill_and_resume(
     at_moments = rng.permutation([True] * kills[0] + [False] * kills[1]).tolist()
     seconds: list[float] = []
     changes: list[int] = []
-    resumed, differences = 0, list[str]()
+    resumed, different = 0, list[str]()
     with TemporaryDirectory(dir=folder) as alone:
         whole = _finish(server, arguments, Path(alone))
         expected = content(Path(alone))
@@ -126,16 +126,16 @@ def kill_and_resume(
                     changes.append(number)
                 on_kill()
                 before, done = done, _episodes(Path(killed))
-                differences += _lost(before, done)
+                different += _lost(before, done)
             else:
                 ended = _finish(server, arguments, Path(killed))
             if ended.code:
                 raise RuntimeError(f"{name} failed with {ended.code}: {ended.output[-2000:]}")
             if begun > len(at_moments):
                 resumed += 1
-                differences += _differences(expected, content(Path(killed)))
+                different += differences(expected, content(Path(killed)))
         if not at_moments:
-            return KilledRuns(name, whole.seconds, seconds, changes, whole.changes, resumed, differences)
+            return KilledRuns(name, whole.seconds, seconds, changes, whole.changes, resumed, different)
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _without_durations(value: Any) -> Any:
     return [_without_durations(item) for item in value] if isinstance(value, list) else value
 
 
-def _differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
+def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """What differs between two folders, a file a sentence."""
     return [
         f"{file} {'differs' if file in expected and file in found else 'is in one alone'}"

@@ -151,3 +151,17 @@ def test_commands_refuse_in_a_line(command: str, tmp_path: Path, monkeypatch: py
         with pytest.raises(SystemExit, match=f"^generative-policies: .* is in use: process {os.getpid()} on "):
             command_line.main()
         assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_name_a_folder_that_is_read_only_in_a_line(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / ("out.onnx" if command == "export" else "out")
+    monkeypatch.setattr(sys, "argv", ["generative-policies", command, *COMMANDS[command](output)])
+    with (
+        read_only(tmp_path),
+        pytest.raises(SystemExit, match=f"^generative-policies: .*Permission denied: '{tmp_path}"),
+    ):
+        command_line.main()
+    assert not list(tmp_path.iterdir())
