@@ -106,6 +106,11 @@ def resolve_shorter(app: Sphinx, env: BuildEnvironment, node: pending_xref, cont
     return None if is_public or not (target.startswith(PACKAGE) or target in INTERNAL_ERRORS) else contnode
 
 
+def skip_fields(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of named tuples, which their class explains."""
+    return True if str(getattr(member, "__doc__", "")).startswith("Alias for field number") else None
+
+
 def _render_math(self: Any, node: nodes.Element) -> None:
     """Write a formula as MathML, which browsers draw without a script from elsewhere."""
     block = isinstance(node, nodes.math_block)
@@ -121,5 +126,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (_render_math, None), (_render_math, None))
     app.connect("builder-inited", execute)
     app.connect("source-read", read_source)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("missing-reference", resolve_shorter)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

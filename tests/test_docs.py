@@ -4,11 +4,15 @@ import importlib
 import importlib.util
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import tyro
+
+from generative_policies.rollouts.command_line import Command
 
 CHECKOUT = Path(__file__).parent.parent
 DOCS = CHECKOUT / "docs"
@@ -114,3 +118,42 @@ def test_what_a_block_raises_tells_the_line_of_the_page(executed_pages: ModuleTy
     page.write_text("<!-- check\nprint(1)\n-->\n")
     with pytest.raises(ValueError, match="a check prints or draws nothing"):
         executed_pages.run_page(page, tmp_path / "results")
+
+
+def test_commands_on_the_pages_are_ones_that_the_command_line_takes() -> None:
+    found = []
+    for page in (CHECKOUT / "README.md", *PAGES):
+        for block in re.findall(r"^```console\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [line.removeprefix("$ ") for line in lines if line.startswith("$ generative-policies ")]
+    assert len(found) >= 14
+    for line in found:
+        tyro.cli(Command, args=shlex.split(line)[1:])  # exits where an option or a value is unknown
+
+
+def test_figures_of_benchmarks_on_tutorials_are_those_of_the_committed_results() -> None:
+    results = CHECKOUT / "benchmarks" / "results"
+    pages = {page.stem: " ".join(page.read_text().split()) for page in TUTORIALS}
+    tables = json.loads((results / "imitation.json").read_text())["tables"]
+    shares = {
+        task: rows["planner and inverse dynamics"]["of_expert"] / rows["flow, 10 steps"]["of_expert"]
+        for task, rows in tables.items()
+    }
+    assert (
+        f"reaches {shares['arm_push']:.2f} of the clone's return here, {shares['half_cheetah']:.2f} on HalfCheetah and "
+        f"{shares['obstacle']:.2f} on the obstacle" in pages["learn_from_states_alone"]
+    )
+    steering = json.loads((results / "steering.json").read_text())
+    mean = {
+        (arm, figure): sum(values) / len(values)
+        for arm, figures in steering["arms"].items()
+        for figure, values in figures.items()
+    }
+    assert (
+        f"from {mean['latent', 'policy alone']:.0f} to {mean['latent', 'return']:.0f}, above the expert's "
+        f"{steering['references']['expert at home']:.0f} at home, but plans of four steps reach "
+        f"{mean['latent in chunks', 'return']:.0f} only, and SAC from scratch reaches "
+        f"{mean['from scratch', 'return']:.0f}" in pages["steer_with_sac"]
+    )
+    (recovered,) = re.findall(r"from 4 target episodes.*linear-4: (\S+ \[.*?\])", (results / "transfer.md").read_text())
+    assert f"recovers {recovered}" in pages["translate_a_policy"]
