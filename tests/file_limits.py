@@ -3,7 +3,8 @@
 import os
 import resource
 import signal
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,3 +46,16 @@ def read_only(folder: Path) -> Iterator[None]:
         if is_root:
             for parent in reachable:
                 parent.chmod(modes[parent])
+
+
+def in_a_child(function: Callable[[], object]) -> None:
+    """Call a function in a process of its own: where HDF5 could not write, its library is fit for nothing more."""
+    child = os.fork()
+    if child == 0:
+        try:
+            function()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
