@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from generative_policies.file_locks import NoLocksError, try_lock
+from generative_policies.file_locks import NoLocksError, is_in_place, try_lock
 
 ATTEMPTS = 10  # to put a folder in its place, while others do the same
 
@@ -97,14 +97,14 @@ def _workplace(path: Path) -> tuple[Path, int]:
         workplace = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         workplace.mkdir()
         try:
-            lock = os.open(workplace / f"{path.name}.lock", os.O_CREAT | os.O_RDWR)
+            lock = os.open(file := workplace / f"{path.name}.lock", os.O_CREAT | os.O_RDWR)
         except FileNotFoundError:
             continue  # another process took it for a left-over
         except OSError:
             workplace.rmdir()
             raise
         try:
-            if try_lock(lock):
+            if try_lock(lock) and is_in_place(lock, file):
                 return workplace, lock
         except NoLocksError:
             return workplace, lock  # and nobody will take it for a left-over
