@@ -6,6 +6,7 @@ is run again. By a lock on a file in it they know that nobody is at work there.
 """
 
 import errno
+import fnmatch
 import glob
 import os
 import secrets
@@ -81,7 +82,9 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
 def remove_leftovers(path: Path) -> None:
     """Remove what processes left behind that were killed while they wrote ``path``, or anything in it."""
     beside = path.parent.glob(f".{glob.escape(path.name)}.*.new")
-    for workplace in [*beside, *path.rglob(".*.new")]:
+    # Not rglob, which raises where a folder is renamed while it looks.
+    inside = [Path(folder, name) for folder, names, _ in os.walk(path) for name in fnmatch.filter(names, ".*.new")]
+    for workplace in [*beside, *inside]:
         # .NAME.TOKEN.new
         _remove_leftover(workplace, workplace / f"{workplace.name[1:-4].rpartition('.')[0]}.lock")
 

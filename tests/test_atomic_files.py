@@ -165,6 +165,23 @@ def test_a_workplace_that_was_removed_before_it_was_locked_is_made_anew(
     assert len(locked) == 3 and (tmp_path / "thing").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_folder_that_goes_while_its_leftovers_are_looked_for_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, gone = os.scandir, []
+
+    def list_late(path: Any) -> Any:
+        if str(path) == str(tmp_path / "thing"):
+            gone.append(path)
+            (tmp_path / "thing").rename(tmp_path / "aside")
+        return listed(path)
+
+    (tmp_path / "thing").mkdir()
+    monkeypatch.setattr(os, "scandir", list_late)
+    remove_leftovers(tmp_path / "thing")
+    assert len(gone) == 1
+
+
 def test_leftovers_are_those_of_the_path_and_of_what_is_in_it(tmp_path: Path) -> None:
     for parent, name in ((".", "run"), ("run", "a"), ("run/b", "c"), (".", "run2"), (".", "[ab]")):
         workplace = tmp_path / parent / f".{name}.0123.new"
