@@ -6,6 +6,7 @@ is run again. By a lock on a file in it they know that nobody is at work there.
 """
 
 import errno
+import fnmatch
 import glob
 import os
 import secrets
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from generative_policies.file_locks import NoLocksError, try_lock
+from generative_policies.file_locks import NoLocksError, is_in_place, try_lock
 
 ATTEMPTS = 10  # to put a folder in its place, while others do the same
 
@@ -81,7 +82,9 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
 def remove_leftovers(path: Path) -> None:
     """Remove what processes left behind that were killed while they wrote ``path``, or anything in it."""
     beside = path.parent.glob(f".{glob.escape(path.name)}.*.new")
-    for workplace in [*beside, *path.rglob(".*.new")]:
+    # Not rglob, which raises where a folder is renamed while it looks.
+    inside = [Path(folder, name) for folder, names, _ in os.walk(path) for name in fnmatch.filter(names, ".*.new")]
+    for workplace in [*beside, *inside]:
         # .NAME.TOKEN.new
         _remove_leftover(workplace, workplace / f"{workplace.name[1:-4].rpartition('.')[0]}.lock")
 
@@ -97,14 +100,14 @@ def _workplace(path: Path) -> tuple[Path, int]:
         workplace = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         workplace.mkdir()
         try:
-            lock = os.open(workplace / f"{path.name}.lock", os.O_CREAT | os.O_RDWR)
+            lock = os.open(file := workplace / f"{path.name}.lock", os.O_CREAT | os.O_RDWR)
         except FileNotFoundError:
             continue  # another process took it for a left-over
         except OSError:
             workplace.rmdir()
             raise
         try:
-            if try_lock(lock):
+            if try_lock(lock) and is_in_place(lock, file):
                 return workplace, lock
         except NoLocksError:
             return workplace, lock  # and nobody will take it for a left-over

@@ -5,6 +5,8 @@ have file systems that refuse ``flock``: there ``try_lock`` says so, and nothing
 """
 
 import errno
+import os
+from pathlib import Path
 
 try:
     import fcntl
@@ -34,3 +36,18 @@ def try_lock(descriptor: int) -> bool:
     except OSError as error:
         raise NoLocksError(error.errno, f"this file system has no flock: {error.strerror}") from error
     return True
+
+
+def is_in_place(descriptor: int, path: Path) -> bool:
+    """Return whether an open file still stands at its path.
+
+    A lock on one that was removed between opening and locking guards nothing.
+
+    Args:
+        descriptor: Of the file, locked.
+        path: Where it was opened.
+    """
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

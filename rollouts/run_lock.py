@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from generative_policies.atomic_files import remove_leftovers
-from generative_policies.file_locks import NoLocksError, try_lock
+from generative_policies.file_locks import NoLocksError, is_in_place, try_lock
 from generative_policies.rollouts.provenance import require_writable
 
 
@@ -61,7 +61,7 @@ def _hold(file: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        if _is_same(descriptor, file):
+        if is_in_place(descriptor, file):
             try:
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
@@ -71,10 +71,3 @@ def _hold(file: Path) -> int:
                 raise OSError(error.errno, error.strerror, str(file)) from error
             return descriptor
         os.close(descriptor)  # of an owner that ended and removed it meanwhile
-
-
-def _is_same(descriptor: int, file: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), file.stat())
-    except FileNotFoundError:
-        return False

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from generative_policies import file_locks
+from generative_policies import atomic_files, file_locks
 from generative_policies.atomic_files import previous, remove_leftovers, replacing, write_file
 from tests.file_limits import full_disk, read_only
 
@@ -146,6 +146,40 @@ def test_nobody_takes_the_workplace_of_who_is_still_at_work(tmp_path: Path) -> N
         subprocess.run([sys.executable, "-c", code], check=True)
         assert (tmp_path / "thing").read_text() == "b"
     assert (tmp_path / "thing").read_text() == "first" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_workplace_that_was_removed_before_it_was_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[int] = []
+
+    def lock_late(descriptor: int) -> bool:
+        locked.append(descriptor)
+        if len(locked) == 1:
+            remove_leftovers(tmp_path / "thing")  # as another writer does
+            assert not list(tmp_path.iterdir())
+        return file_locks.try_lock(descriptor)
+
+    monkeypatch.setattr(atomic_files, "try_lock", lock_late)
+    write_file(tmp_path / "thing", "new")
+    assert len(locked) == 3 and (tmp_path / "thing").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_that_goes_while_its_leftovers_are_looked_for_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, gone = os.scandir, []
+
+    def list_late(path: Any) -> Any:
+        if str(path) == str(tmp_path / "thing"):
+            gone.append(path)
+            (tmp_path / "thing").rename(tmp_path / "aside")
+        return listed(path)
+
+    (tmp_path / "thing").mkdir()
+    monkeypatch.setattr(os, "scandir", list_late)
+    remove_leftovers(tmp_path / "thing")
+    assert len(gone) == 1
 
 
 def test_leftovers_are_those_of_the_path_and_of_what_is_in_it(tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """Units of a sweep: independent, tried again, and none mixed with another's result."""
 
+import multiprocessing
 import os
+import select
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from generative_policies.rollouts import units as units_module
 from generative_policies.rollouts.units import Unit, run_units
+
+FORK = multiprocessing.get_context("fork")
 
 
 def double(value: int) -> dict[str, Any]:
@@ -27,6 +32,14 @@ def die_once(folder: str, value: int) -> dict[str, Any]:
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return double(value)
+
+
+def hold_open(pipe: str) -> dict[str, Any]:
+    signal.alarm(60)  # so that nothing is left where the test fails
+    with Path(pipe).open("wb", buffering=0) as stream:
+        stream.write(b"begun")
+        signal.pause()
+    return {}
 
 
 def units(*values: int) -> list[Unit]:
@@ -61,6 +74,21 @@ def test_a_unit_that_was_killed_is_tried_again(tmp_path: Path) -> None:
     pieces = [Unit(f"unit-{value}", (str(tmp_path), value)) for value in (1, 2)]
     results, failures = run_units(die_once, pieces, tmp_path / "units")
     assert not failures and results["unit-1"]["value"] == 2 and (tmp_path / "tried-1").exists()
+
+
+def test_a_unit_ends_with_the_process_that_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units_module, "_context", lambda module: FORK)  # starts at once
+    os.mkfifo(tmp_path / "pipe")
+    unit = Unit("unit", (str(tmp_path / "pipe"),))
+    parent: Any = FORK.Process(target=run_units, args=(hold_open, [unit], tmp_path))
+    parent.start()
+    pipe = os.open(tmp_path / "pipe", os.O_RDONLY)
+    assert os.read(pipe, 5) == b"begun" and not select.select([pipe], [], [], 0.1)[0]
+    parent.kill()  # it alone, not its process group
+    parent.join()
+    assert select.select([pipe], [], [], 30)[0] and os.read(pipe, 5) == b""  # nobody has it open any more
+    os.close(pipe)
+    assert not (tmp_path / "unit.json").exists()
 
 
 @pytest.mark.slow  # 15 s
