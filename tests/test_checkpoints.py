@@ -163,7 +163,7 @@ def test_a_failing_last_rename_puts_the_old_checkpoint_back(tmp_path: Path, monk
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail_for_the_new)
-    with pytest.raises(OSError, match="input/output"):
+    with pytest.raises(OSError, match="Input/output"):
         save(Normalizer(3), tmp_path / "n")
     assert load(tmp_path / "n").dim == 2
     assert [path.name for path in tmp_path.iterdir()] == ["n"]

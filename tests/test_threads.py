@@ -32,6 +32,7 @@ def assert_as_serial(calls: Sequence[Callable[[], Any]]) -> None:
     barrier = Barrier(len(calls))
 
     def repeat(call: Callable[[], Any]) -> list[Any]:
+        torch.set_num_threads(1)  # each thread has a number of its own, with which sums differ in rounding
         barrier.wait()
         return [call() for _ in range(REPEATS)]
 

@@ -157,34 +157,39 @@ def _train(settings: TrainSettings) -> Path:
             return settings.output
         raise FileExistsError(f"{settings.output} exists with other settings; remove it or choose another output")
     partial = open_partial(settings.output, settings, ("output",), inputs)
-    generator = torch.Generator().manual_seed(settings.seed)
-    model: nn.Module
-    losses: dict[str, Any] = {}
-    if settings.teacher is not None:
-        model, losses = _student(settings, settings.teacher, generator, partial)
-    elif settings.model in TRANSLATORS:
-        pairs = [read_pairs(path) for path in settings.data]
-        if settings.rounds:
-            model = _in_rounds(settings, pairs, generator, partial)
-        else:
-            data = ActionPairDataset.concatenate(pairs)
-            model, losses = _fit(settings, lambda: _translator(settings, data), data, generator, partial)
-    else:
-        steps = TransitionDataset.concatenate([transitions(read_dataset(path)) for path in settings.data])
-        kind = DYNAMICS[settings.model]
-        widths = [settings.hidden_width] * 2
-        model, losses = _fit(
-            settings,
-            lambda: _flow(settings, kind(steps.actions.shape[1], steps.obs.shape[1], widths)),
-            steps,
-            generator,
-            partial,
-        )
+    try:
+        model, losses = _learn(settings, torch.Generator().manual_seed(settings.seed), partial)
+    except Exception:
+        if len(list(partial.iterdir())) == 1:  # its settings: it was refused before it learned anything
+            remove_partial(settings.output)
+        raise
     write_json(note, settings, losses | {"inputs": inputs})
     save_student(model, settings.output)
     remove_partial(settings.output)
     print(f"{settings.output}: {type(model).__name__} {losses or ''}")
     return settings.output
+
+
+def _learn(settings: TrainSettings, generator: torch.Generator, partial: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the trained model and its losses; what is learned on the way is kept in the folder."""
+    if settings.teacher is not None:
+        return _student(settings, settings.teacher, generator, partial)
+    if settings.model in TRANSLATORS:
+        pairs = [read_pairs(path) for path in settings.data]
+        if settings.rounds:
+            return _in_rounds(settings, pairs, generator, partial), {}
+        data = ActionPairDataset.concatenate(pairs)
+        return _fit(settings, lambda: _translator(settings, data), data, generator, partial)
+    steps = TransitionDataset.concatenate([transitions(read_dataset(path)) for path in settings.data])
+    kind = DYNAMICS[settings.model]
+    widths = [settings.hidden_width] * 2
+    return _fit(
+        settings,
+        lambda: _flow(settings, kind(steps.actions.shape[1], steps.obs.shape[1], widths)),
+        steps,
+        generator,
+        partial,
+    )
 
 
 def _fit(
