@@ -74,7 +74,7 @@ def test_commands_exist() -> None:
 def test_help_commands_run_as_printed(tmp_path: Path) -> None:
     lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
     commands = [line for line in lines if line and not line.startswith("make ")]
-    assert len(commands) == 14
+    assert len(commands) == 15
     for command in commands:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         # Benchmarks are run from a checkout, the rest from anywhere.

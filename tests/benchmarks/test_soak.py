@@ -136,3 +136,26 @@ def test_nothing_to_do_is_refused() -> None:
     for wrong in ({"steps": 0}, {"kills": 0}, {"kills_at_changes": -1}, {"seed": -1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_committed_results_are_of_the_whole_form_and_hold() -> None:
+    report = json.loads((RESULTS / "soak.json").read_text())
+    text = (RESULTS / "soak.md").read_text()
+    assert report["command"].startswith("python -m benchmarks.soak") and report["command"] in text
+    whole = {"steps": 1_000_000, "num_envs": 64, "updates": 1_000, "kills": 50, "kills_at_changes": 50, "seed": 0}
+    assert report["settings"] | whole == report["settings"]
+    assert all(report["versions"].values()) and "changed" not in report["versions"]["commit"]
+    assert [killed["command"] for killed in report["kills"]] == list(COMMANDS)
+    for killed in report["kills"]:
+        assert len(killed["kill_seconds"]) == len(killed["kill_changes"]) == 50 and killed["differences"] == []
+        # Ten were planned; pair starts anew each time, and came to its end between two kills in six cases only.
+        assert killed["resumed"] >= (1 if killed["command"] == "pair" else 10)
+        shares = np.array(killed["kill_seconds"]) / killed["uninterrupted_seconds"]
+        assert (shares < 1 / 3).any() and ((shares > 1 / 3) & (shares < 2 / 3)).any() and (shares > 2 / 3).any()
+        assert min(killed["kill_changes"]) >= 1 and max(killed["kill_changes"]) <= killed["changes"]
+    run = report["long_run"]
+    assert run["steps"] >= 1_000_000 and len(run["memory"]) >= 100
+    after = [size for k, size in enumerate(run["memory"]) if k >= len(run["memory"]) // 10]
+    assert max(after) / after[0] - 1 <= MOST_GROWTH and run["memory_growth"] <= MOST_GROWTH
+    assert run["wrong_actions"] == 0 and run["different"] == 0 and run["compared"] > 500
+    assert report["verdicts"] and all(report["verdicts"].values()) and "MISSED" not in text
