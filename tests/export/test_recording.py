@@ -130,6 +130,7 @@ COUNTER = torch.zeros(1)
         (part_set, "parts of a tensor are set"),
         (counting, "it was there before"),
         (used_before, "it was used before"),
+        (lambda x: (2 * x).unsqueeze_(1), "another shape"),
         (lambda x: torch.zeros(2, 2).add_(x[0]) + x, "parts of a tensor are set"),
     ],
 )
