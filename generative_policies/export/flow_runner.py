@@ -38,7 +38,8 @@ class OnnxFlow(OnnxModel, GenerativeModel):  # type: ignore[override]  # its con
         self.target_dim = check_dim("target_dim", arguments["target_dim"])
         self.cond_dim = check_dim("cond_dim", arguments["cond_dim"], minimum=0)
         self.horizon = check_dim("horizon", arguments["horizon"])
-        self.encoder = None if arguments["encoder"] is None else input_encoder(arguments["encoder"], self.cond_dim)
+        encoder = arguments["encoder"]
+        self.encoder = None if encoder is None else input_encoder(encoder, described.inputs, self.cond_dim)
         self._takes = self.encoder is not None, arguments["source_dim"] is not None
         self.prior = StartInside(self.target_dim, arguments["source_dim"])
         self.default_num_steps = check_num_steps(described.num_steps or 0)

@@ -1,12 +1,12 @@
 """What a runner takes as condition or observation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from generative_policies.export.interface import DTYPES
+from generative_policies.export.interface import DTYPES, Input
 from generative_policies.models import DictObservationEncoder
 from generative_policies.models.dimensions import check_dim
 from generative_policies.models.encoders import Encoder
@@ -17,15 +17,15 @@ class InputShapes(Encoder):
 
     Args:
         shapes: The shape of one row of each input.
-        dtypes: Its type, a key of ``DTYPES``.
+        inputs: The inputs of the graph, of which these are the first.
         output_dim: Width of the features that the graph makes of them.
     """
 
-    def __init__(self, shapes: list[list[int]], dtypes: list[str], output_dim: int) -> None:
+    def __init__(self, shapes: list[list[int]], inputs: Sequence[Input], output_dim: int) -> None:
         super().__init__()
         self.register_buffer("like", torch.zeros((), dtype=torch.float32), persistent=False)
-        self._likes = [torch.zeros((), dtype=DTYPES[dtype]) for dtype in dtypes]
         self.input_shapes = tuple(tuple(check_dim("a size", size) for size in shape) for shape in shapes)
+        self._likes = [torch.zeros((), dtype=DTYPES[given.dtype]) for _, given in zip(shapes, inputs, strict=False)]
         self.output_dim = output_dim
 
     def input_like(self, k: int) -> Tensor:
@@ -68,13 +68,14 @@ class DictInputShapes(DictObservationEncoder):
         raise NotImplementedError("the statistics of an exported model are inside of its graph")
 
 
-def input_encoder(described: Mapping[str, Any], output_dim: int) -> Encoder:
+def input_encoder(described: Mapping[str, Any], inputs: Sequence[Input], output_dim: int) -> Encoder:
     """Return what takes the inputs of an encoder, from what the interface of an exported model tells of it.
 
     Args:
-        described: ``{"shapes": ..., "dtypes": ...}``, or ``{"dictionary": ...}`` with arguments of ``DictInputShapes``.
+        described: ``{"shapes": ...}``, or ``{"dictionary": ...}`` with the arguments of ``DictInputShapes``.
+        inputs: The inputs of the graph, of which its own are the first.
         output_dim: Width of the features that the graph makes of them.
     """
     if "dictionary" in described:
         return DictInputShapes(**described["dictionary"], output_dim=output_dim)
-    return InputShapes(described["shapes"], described["dtypes"], output_dim)
+    return InputShapes(described["shapes"], inputs, output_dim)

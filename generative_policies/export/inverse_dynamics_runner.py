@@ -38,7 +38,8 @@ class OnnxInverseDynamics(OnnxModel, InverseDynamics):
         super().__init__(arguments["action_dim"], arguments["obs_dim"], arguments["next_obs_dim"])
         self.hold(session)
         self.noise_dim = check_dim("noise_dim", arguments["noise_dim"], minimum=0)
-        self._encoder = None if arguments["encoder"] is None else input_encoder(arguments["encoder"], self.obs_dim)
+        encoder = arguments["encoder"]
+        self._encoder = None if encoder is None else input_encoder(encoder, described.inputs, self.obs_dim)
         inputs = ((self.obs_dim,), (self.next_obs_dim,)) if self._encoder is None else 2 * self._encoder.input_shapes
         session.check_shapes((self.action_dim,), *inputs, *([(self.noise_dim,)] if self.noise_dim else []))
         self._observation = _normalizer(arguments["observation_statistics"], self.obs_dim)

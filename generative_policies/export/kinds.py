@@ -248,7 +248,7 @@ def _encoder(encoder: Encoder | None) -> dict[str, Any] | None:
             )
     if isinstance(encoder, DictObservationEncoder):
         return {"dictionary": {key: encoder.config[key] for key in ("shapes", "history", "image_dtype")}}
-    return {"shapes": [list(shape) for shape in encoder.input_shapes], "dtypes": _dtypes(encoder)}
+    return {"shapes": [list(shape) for shape in encoder.input_shapes]}
 
 
 def _statistics(normalizer: Normalizer | None) -> dict[str, list[float]] | None:

@@ -97,11 +97,7 @@ class _Merge:
             one = first
             for axis in axes:
                 one = one.narrow(axis, 0, 1)
-            # A product of more rows may be rounded in another way.
-            if first.data_ptr() != second.data_ptr() and not all(
-                torch.allclose(one.expand_as(tensor).double(), tensor.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
-                for tensor in (first, second)
-            ):
+            if first.data_ptr() != second.data_ptr() and not (_repeats(one, first) and _repeats(one, second)):
                 raise ExportError(f"the model has constants that depend on the batch, in {where}")
             self._constants[key] = Constant(one.detach(), shape)
         return self._constants[key]
@@ -113,6 +109,13 @@ class _Merge:
         if rest or large != factor * BATCHES[1]:
             raise ExportError(f"the model computes batches of different sizes in different ways, in {where}")
         return Batched(factor)
+
+
+def _repeats(one: Tensor, tensor: Tensor) -> bool:
+    """Whether a tensor repeats one row, but for its rounding: a product of more rows may be rounded in another way."""
+    row, rows = one.expand_as(tensor).double(), tensor.double()
+    largest = float(rows.where(rows.isfinite(), 0).abs().max()) if rows.numel() else 0.0
+    return torch.allclose(row, rows, rtol=0, atol=1e-5 * largest, equal_nan=True)
 
 
 def _needed(operations: Sequence[Operation], output: Value | Constant) -> list[Operation]:

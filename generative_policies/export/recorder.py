@@ -131,9 +131,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             _refuse_change(name, "it was used before")
         if not depends:
             return func(*args, **kwargs)
-        before = self._all_given(arguments)
-        answer = func(*args, **kwargs)
         (tensor,) = changed
+        before, shape = self._all_given(arguments), tensor.shape
+        answer = func(*args, **kwargs)
+        if tensor.shape != shape:
+            _refuse_change(name, "it has another shape then")
         self._outdated |= self._sharing[_memory(tensor)] - {id(tensor)}
         self.entries.append(Entry(name.removesuffix("_"), before, [self._value(tensor, anew=True)]))
         return answer

@@ -32,7 +32,7 @@ class OnnxRegressor(OnnxModel):
         nn.Module.__init__(self)
         self.hold(session)
         self.target_shape = session.interface.output_shape
-        self.encoder = input_encoder(session.interface.arguments["encoder"], 1)
+        self.encoder = input_encoder(session.interface.arguments["encoder"], session.interface.inputs, 1)
         session.check_shapes(self.target_shape, *self.encoder.input_shapes)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:  # whatever is asked for

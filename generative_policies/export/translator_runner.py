@@ -36,7 +36,7 @@ class OnnxActionTranslator(OnnxModel, ActionTranslator):
         super().__init__(arguments["action_dim"], arguments["obs_dim"], arguments["source_action_dim"])
         self.hold(session)
         self.noise_dim = check_dim("noise_dim", arguments["noise_dim"], minimum=0)
-        self._encoder = input_encoder(arguments["encoder"], self.obs_dim)
+        self._encoder = input_encoder(arguments["encoder"], described.inputs, self.obs_dim)
         noise = [(self.noise_dim,)] if self.noise_dim else []
         session.check_shapes((self.action_dim,), *self._encoder.input_shapes, (self.source_action_dim,), *noise)
 

@@ -50,15 +50,15 @@ def check_number(name: str, value: float, *, positive: bool = False, below: floa
     return float(value)
 
 
-def check_part(name: str, part: Any, kind: type[Any]) -> None:
-    """Check that a part of a model, or a model that another is built of, is of its kind.
+def check_part(name: str, part: Any, *kinds: type[Any]) -> None:
+    """Check that a part of a model, or a model that another is built of, is of one of its kinds.
 
     Raises:
         TypeError: If it is of another.
     """
-    if not isinstance(part, kind):
-        article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        raise TypeError(f"{name} must be {article} {kind.__name__}, got {type(part).__name__}")
+    if not isinstance(part, kinds):
+        words = [f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}" for kind in kinds]
+        raise TypeError(f"{name} must be {' or '.join(words)}, got {type(part).__name__}")
 
 
 def check_num_steps(num_steps: int) -> int:

@@ -185,8 +185,8 @@ class FlowPolicy(ClonedPolicy):
         )
         if network is not None and flow is not None:
             raise ValueError("network is the given flow's own: leave it away")
-        if flow is not None and not isinstance(flow, OnnxFlow):
-            check_part("flow", flow, ConditionalFlowModel)
+        if flow is not None:
+            check_part("flow", flow, ConditionalFlowModel, OnnxFlow)
         default_num_steps = 10 if flow is None else flow.default_num_steps
         self.num_steps = default_num_steps if num_steps is None else check_num_steps(num_steps)
         self.solver = solver

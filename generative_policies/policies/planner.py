@@ -55,8 +55,8 @@ class FlowPlanner(nn.Module):
         if self.next_obs_dim > obs_dim:
             raise ValueError(f"next_obs_dim must be at most obs_dim={obs_dim}, got {next_obs_dim}")
         self.horizon = check_dim("horizon", horizon)
-        if flow is not None and not isinstance(flow, OnnxFlow):
-            check_part("flow", flow, ConditionalFlowModel)
+        if flow is not None:
+            check_part("flow", flow, ConditionalFlowModel, OnnxFlow)
         default_num_steps = 10 if flow is None else flow.default_num_steps
         self.num_steps = default_num_steps if num_steps is None else check_num_steps(num_steps)
         self.config = {

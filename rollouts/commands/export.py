@@ -1,6 +1,5 @@
 """Writing a trained model as one file of ONNX, as a command."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import tyro
 from generative_policies.atomic_files import replacing
 from generative_policies.checkpoints import load
 from generative_policies.export import export_onnx
-from generative_policies.rollouts.provenance import digest, same_settings, write_json
+from generative_policies.rollouts.provenance import digest, read_json, same_settings, write_json
 from generative_policies.rollouts.run_lock import run_lock
 
 
@@ -66,7 +65,7 @@ def _export(settings: ExportSettings) -> Path:
     inputs = {"model": digest(settings.model)}
     if settings.output.exists():
         same = same_settings(note, settings, ("model", "output"), inputs)
-        if same and json.loads(note.read_text()).get("output") == digest(settings.output):
+        if same and read_json(note).get("output") == digest(settings.output):
             print(f"{settings.output} is complete")
             return settings.output
         why = "without a note" if not note.exists() else "changed since its note" if same else "with other settings"

@@ -347,6 +347,9 @@ class Scaled(nn.Module):
             lambda graph, x: graph.add("ReduceMean", x, graph.integers(0), keepdims=1),
             r"\(1, 3\)",
         ),
+        # Right from 0 to 1 alone.
+        ("sin", lambda graph, x: graph.add("Sin", graph.add("Max", x, graph.name(0.0))), "differ from the model's"),
+        ("sin", lambda graph, x: graph.add("Sin", graph.add("Min", x, graph.name(1.0))), "differ from the model's"),
     ],
 )
 def test_a_wrong_graph_is_not_written(

@@ -73,6 +73,7 @@ def test_ways_that_depend_on_the_size_of_the_batch_are_refused() -> None:
         lambda x: x * len(x) ** 2,
         lambda x: x * (1 / len(x)),
         lambda x: x + torch.arange(len(x))[:, None],
+        lambda x: x + 1e-6 * torch.arange(len(x))[:, None],
         lambda x: x[: 5 - len(x)],
     ):
         with pytest.raises(ExportError, match="batch"):
@@ -130,6 +131,7 @@ COUNTER = torch.zeros(1)
         (part_set, "parts of a tensor are set"),
         (counting, "it was there before"),
         (used_before, "it was used before"),
+        (lambda x: (2 * x).unsqueeze_(1), "another shape"),
         (lambda x: torch.zeros(2, 2).add_(x[0]) + x, "parts of a tensor are set"),
     ],
 )
