@@ -204,12 +204,14 @@ def _wait(child: int, kill_after: float | None, pipes: Sequence[int]) -> tuple[i
             except ProcessLookupError:  # it has not come to its setsid yet
                 os.kill(child, signal.SIGKILL)
             pid, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    killed = code == -signal.SIGKILL
     for pipe in pipes:
-        while select.select([pipe], [], [], 0)[0] and (rest := os.read(pipe, 1 << 16)):
+        # Those of a killed group are read to their end, which comes with its last process: that may still hold a lock.
+        while (killed or select.select([pipe], [], [], 0)[0]) and (rest := os.read(pipe, 1 << 16)):
             found[pipe] += rest
         os.close(pipe)
-    code = os.waitstatus_to_exitcode(status)
-    return None if code == -signal.SIGKILL else code, list(found.values())
+    return None if killed else code, list(found.values())
 
 
 if __name__ == "__main__":

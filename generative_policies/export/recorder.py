@@ -225,7 +225,10 @@ def _tensors(arguments: Any) -> list[Tensor]:
 
 @cache
 def _decompositions() -> Any:  # functions by torch's operations
-    from torch.export import default_decompositions  # slow to import, and seldom needed
+    try:  # slow to import, and seldom needed
+        from torch.export import default_decompositions
+    except ImportError:  # before torch 2.6
+        from torch._decomp import core_aten_decompositions as default_decompositions
 
     table = default_decompositions()  # a mapping that is filled when asked for; its get does not ask
     return {operation: table[operation] for operation in table}

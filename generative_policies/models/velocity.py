@@ -112,7 +112,7 @@ def velocity_at_times(
         inputs: Any = network  # with the attributes of the networks of this library
         check_network_inputs(like, like.new_zeros(len(like)), condition, inputs.point_shape, inputs.cond_dim)
         at_times: Callable[[Tensor, Tensor | None], IndexedVelocity] = inputs.at_times
-        return at_times(like.new_tensor(times), condition)
+        return at_times(torch.tensor(times, dtype=like.dtype, device=like.device), condition)
     return lambda x, number: network(x, x.new_full((len(x),), times[number]), condition)
 
 

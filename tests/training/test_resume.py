@@ -175,7 +175,7 @@ print(json.dumps(result))
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_training_is_resumed_by_another_process(pairs: ActionPairDataset, tmp_path: Path) -> None:
     settings = FitSettings(num_updates=600, batch_size=17, num_validations=300)  # an interval is two updates
-    np.savez(tmp_path / "data.npz", allow_pickle=False, episodes=pairs.episodes, **pairs.arrays())
+    np.savez(tmp_path / "data.npz", episodes=pairs.episodes, **pairs.arrays())
     arguments = {name: getattr(settings, name) for name in ("num_updates", "batch_size", "num_validations")}
     command = [sys.executable, "-c", CHILD, str(tmp_path), json.dumps(arguments)]
     moments = np.random.default_rng(0)
