@@ -10,6 +10,7 @@ import pytest
     ("module", "absent"),
     [
         ("generative_policies", {"torch", "numpy", "gymnasium", "mujoco"}),
+        ("generative_policies.__main__", {"torch", "numpy", "tyro", "rich", "packaging"}),
         ("generative_policies.models", {"gymnasium", "mujoco", "stable_baselines3", "matplotlib", "minari"}),
         ("generative_policies.inverse_dynamics", {"gymnasium", "mujoco", "stable_baselines3"}),
         ("generative_policies.forward_dynamics", {"gymnasium", "mujoco", "stable_baselines3"}),
