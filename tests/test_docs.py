@@ -8,7 +8,9 @@ import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import gymnasium
 import pytest
 import tyro
 
@@ -85,6 +87,20 @@ def test_four_tutorials_hold_what_they_claim(executed_pages: ModuleType) -> None
 
 def test_no_page_has_code_that_is_not_run(executed_pages: ModuleType) -> None:
     assert sum(len(executed_pages.blocks(page.read_text())) > 0 for page in PAGES) >= 8  # none of them raises
+
+
+def test_a_robot_of_ones_own_shares_no_file_with_other_processes(
+    executed_pages: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = executed_pages.blocks((DOCS / "how_to" / "own_robot.md").read_text())[0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gymnasium, "register", lambda *arguments, **settings: None)
+    names: dict[str, Any] = {"__name__": "my_robots"}
+    exec(first.code, names)  # our own page
+    light, heavy = names["CartEnv"](), names["CartEnv"](mass=2.0)
+    assert heavy.model.body_mass.sum() == 2 * light.model.body_mass.sum()
+    heavy.reset(seed=0)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("left_out", ["  ```python\n  x = 1\n  ```\n", "```py\nx = 1\n```\n", "```python\nx = 1\n"])
