@@ -20,7 +20,7 @@ def warn_of_pickles(file: str | Path | io.BufferedIOBase) -> None:
         return
     _has_warned = True
     warnings.warn(
-        f"{file} is pickled, as are all zips and VecNormalize statistics of Stable-Baselines3: loading it runs "
+        f"{file} is pickled, as is whatever Stable-Baselines3 saves, VecNormalize statistics included: loading it runs "
         "whatever its author put in. Load such files from people you trust alone; "
         "generative_policies.policies.save_policy writes folders that are safe to pass on",
         PickledFileWarning,
