@@ -102,8 +102,23 @@ def resolve_shorter(app: Sphinx, env: BuildEnvironment, node: pending_xref, cont
             entry = objects[candidate]
             return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, candidate)
     # What is not public has no page: bases, results without a name of their own, errors of a module.
-    is_public = target.startswith(PACKAGE) and name in getattr(import_module(".".join(modules[:2])), "__all__", ())
-    return None if is_public or not (target.startswith(PACKAGE) or target in INTERNAL_ERRORS) else contnode
+    return contnode if target in INTERNAL_ERRORS or (target.startswith(PACKAGE) and _is_internal(target)) else None
+
+
+def _is_internal(target: str) -> bool:
+    """Whether a full name can be imported, or is an annotated field of what can, and is not public by a shorter one."""
+    parts = target.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[length:]:
+            if not hasattr(found, name) and name not in getattr(found, "__annotations__", {}):
+                return False
+            found = getattr(found, name, None)
+        return parts[-1] not in getattr(import_module(".".join(parts[:2])), "__all__", ())
+    return False
 
 
 def skip_fields(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:

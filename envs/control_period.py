@@ -6,7 +6,13 @@ import gymnasium
 
 
 def control_period(env: gymnasium.Env[Any, Any]) -> float:
-    """Return the time between two actions of a MuJoCo env [s].
+    """Return the time between two actions of a MuJoCo env.
+
+    Args:
+        env: A MuJoCo env, wrapped or not.
+
+    Returns:
+        Its ``dt``, the time step of the simulation times ``frame_skip`` [s].
 
     Raises:
         TypeError: If the env has none.
@@ -20,7 +26,12 @@ def control_period(env: gymnasium.Env[Any, Any]) -> float:
 def check_control_periods(source: gymnasium.Env[Any, Any], target: gymnasium.Env[Any, Any]) -> None:
     """Check that actions of two robots last equally long: no translator can make up for it.
 
+    Args:
+        source: The MuJoCo env whose actions are translated.
+        target: The MuJoCo env that executes them.
+
     Raises:
+        TypeError: If one has no control period.
         ValueError: If they do not; the message has both numbers.
     """
     periods = control_period(source), control_period(target)

@@ -138,7 +138,18 @@ class ExactDynamics:
 
 
 def get_state(env: gymnasium.Env[Any, Any]) -> Floats:
-    """Return the physics state of a MuJoCo env, ``mjSTATE_INTEGRATION``, in memory of its own."""
+    """Return the physics state of a MuJoCo env.
+
+    Args:
+        env: A MuJoCo env, wrapped or not.
+
+    Returns:
+        ``(state_size,)``, MuJoCo's ``mjSTATE_INTEGRATION``: time, positions, velocities, activations, controls and what
+        else the next step depends on. It has memory of its own.
+
+    Raises:
+        TypeError: If the env is not of MuJoCo.
+    """
     model = _model(env)
     state = np.empty(mujoco.mj_stateSize(model, STATE))
     mujoco.mj_getState(model, env.unwrapped.data, state, STATE)  # type: ignore[attr-defined]
@@ -146,9 +157,14 @@ def get_state(env: gymnasium.Env[Any, Any]) -> Floats:
 
 
 def set_state(env: gymnasium.Env[Any, Any], state: Floats) -> None:
-    """Put a MuJoCo env into a physics state, ``mjSTATE_INTEGRATION``; counters of wrappers stay as they are.
+    """Put a MuJoCo env into a physics state; counters of wrappers stay as they are.
+
+    Args:
+        env: A MuJoCo env, wrapped or not.
+        state: ``(state_size,)``, what ``get_state`` returned for an env with the same model.
 
     Raises:
+        TypeError: If the env is not of MuJoCo.
         ValueError: If the state has another shape than the model's.
     """
     model, data = _model(env), env.unwrapped.data  # type: ignore[attr-defined]

@@ -53,6 +53,9 @@ def identify_shift(
         next_states: ``(rows, state_size)``, where they led.
         factors: Fields of ``DynamicsShift`` that may differ.
 
+    Returns:
+        The shift with these factors, and the errors without and with it.
+
     Raises:
         ValueError: If a shape is wrong, an entry is not finite, there is no row or none in which anything moves, or a
             factor is none that can be fitted.

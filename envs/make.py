@@ -33,11 +33,16 @@ def make_env(
         motors: Which of its motors each entry of an action drives, see ``RewiredMotorsWrapper``; all by default.
         motor_signs: +1 or -1 for each of ``motors``; +1 by default.
         render_mode: As in ``gymnasium.make``.
-        **env_arguments: The env's own arguments, as in ``gymnasium.make``.
+        **env_arguments: Arguments of the env's constructor, such as ``frame_skip``, or of ``gymnasium.make``, such as
+            ``max_episode_steps``.
+
+    Returns:
+        The env in its wrappers, which ``env.spec`` records.
 
     Raises:
         ValueError: If there are ``motor_signs`` without ``motors``, or a shift or motor is unknown.
-        TypeError: If the env cannot be shifted or rewired.
+        TypeError: If the env cannot be shifted or rewired, or does not know an argument.
+        gymnasium.error.Error: If the id is not registered.
 
     Example:
         >>> env = make_env("Pusher-v5", DynamicsShift(mass=2.0))

@@ -101,6 +101,9 @@ def collect_random(
         num_threads: Threads; all cores by default. The result does not depend on it.
         progress: Name of a progress bar, none by default.
 
+    Returns:
+        The actions and physics states of all steps.
+
     Raises:
         TypeError: If it is no such env, or a wrapper changes what it takes or observes.
         ValueError: If there is no seed, no step or no thread.

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from generative_policies import doctor
 from generative_policies.rollouts.commands.collect import CollectSettings, collect
 from generative_policies.rollouts.commands.compare import CompareSettings, compare
 from generative_policies.rollouts.commands.demo import DemoSettings, demo
-from generative_policies.rollouts.commands.doctor import DoctorSettings, doctor
 from generative_policies.rollouts.commands.evaluate import EvaluateSettings, evaluate
 from generative_policies.rollouts.commands.export import ExportSettings, export
 from generative_policies.rollouts.commands.pair import PairSettings, pair
@@ -26,7 +26,7 @@ Command = (
     | Annotated[ExportSettings, tyro.conf.subcommand("export")]
     | Annotated[TrainSourceSettings, tyro.conf.subcommand("train-source")]
     | Annotated[DemoSettings, tyro.conf.subcommand("demo")]
-    | Annotated[DoctorSettings, tyro.conf.subcommand("doctor")]
+    | Annotated[doctor.DoctorSettings, tyro.conf.subcommand("doctor")]
 )
 
 
@@ -67,9 +67,8 @@ def run(settings: Any) -> None:
                 sys.exit("generative-policies: some units failed, see above")
         case DemoSettings():
             demo(settings)
-        case DoctorSettings():
-            if not doctor(settings):
-                sys.exit("generative-policies: something that it needs is missing, see above")
+        case doctor.DoctorSettings():
+            doctor.main()
         case TrainSourceSettings():
             train_source(settings)
 

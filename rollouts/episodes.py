@@ -211,7 +211,17 @@ def run_episodes(
 
 
 def transitions(episodes: Sequence[Episode]) -> TransitionDataset:
-    """Return the transitions of whole episodes."""
+    """Return the transitions of whole episodes.
+
+    Args:
+        episodes: At least one, of observations that are vectors; an episode of T steps gives T rows.
+
+    Returns:
+        Rows ``(obs, actions, next_obs)`` in the episodes' order; ``episodes`` of the result counts from 0.
+
+    Raises:
+        ValueError: If there is no episode.
+    """
     return TransitionDataset.from_episodes(
         [episode.observations for episode in episodes], [episode.actions for episode in episodes]
     )

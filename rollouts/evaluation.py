@@ -74,6 +74,9 @@ def evaluate_arm(
         seeds: The reset seeds, the same for every arm.
         num_envs: Envs in step; the result does not depend on it.
         progress: Name of a progress bar.
+
+    Returns:
+        The return of each episode in the order of ``seeds``, and whether it succeeded.
     """
     return summarize(run_episodes(make_env, act, seeds, num_envs=num_envs, progress=progress))
 

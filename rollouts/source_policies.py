@@ -17,14 +17,11 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from generative_policies.checkpoints import CheckpointError
+from generative_policies.pickled_files import warn_of_pickles
 from generative_policies.policies import EpisodicPolicy
 from generative_policies.rollouts.episodes import Act, EpisodeContext, source_act
 from generative_policies.rollouts.experts import SHIPPED_FOLDER, load_expert
 from generative_policies.rollouts.provenance import digest
-
-
-class PickledFileWarning(UserWarning):
-    """A file is about to be loaded that can run any code."""
 
 
 @dataclass(frozen=True)
@@ -159,21 +156,3 @@ def load_statistics(path: Path) -> ObservationStatistics | None:
     return ObservationStatistics(
         np.array(statistics.mean), np.sqrt(np.array(statistics.var) + normalize.epsilon), float(normalize.clip_obs)
     )
-
-
-def warn_of_pickles(path: Path) -> None:
-    """Warn, once a process, that a file from outside of this package can run any code when it is loaded."""
-    global _has_warned
-    if _has_warned or path.resolve().is_relative_to(Path(__file__).resolve().parent):
-        return
-    _has_warned = True
-    warnings.warn(
-        f"{path} is pickled, as are all zips and VecNormalize statistics of Stable-Baselines3: loading it runs "
-        "whatever its author put in. Load such files from people you trust alone; "
-        "generative_policies.policies.save_policy writes folders that are safe to pass on",
-        PickledFileWarning,
-        stacklevel=3,
-    )
-
-
-_has_warned = False

@@ -7,8 +7,10 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
+import gymnasium
 import pytest
 import tyro
 
@@ -25,14 +27,19 @@ PACKAGES = sorted(
 )
 
 
-@pytest.fixture(scope="module")
-def executed_pages() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("executed_pages", DOCS / "executed_pages.py")
+def load(name: str) -> ModuleType:
+    """A module beside the pages."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where its dataclasses look for it
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def executed_pages() -> ModuleType:
+    return load("executed_pages")
 
 
 def documented() -> set[str]:
@@ -83,8 +90,49 @@ def test_four_tutorials_hold_what_they_claim(executed_pages: ModuleType) -> None
         assert any("assert" in block.code for block in blocks if not block.shown)
 
 
+@pytest.mark.parametrize(
+    ("target", "is_known"),
+    [
+        ("generative_policies.models.solvers.Step", True),
+        ("generative_policies.data.array_files", True),
+        ("generative_policies.policies.episode_memory.EpisodeMemory.draw", True),
+        ("generative_policies.rollouts.source_policies.SourcePolicy.policy", True),  # annotated alone
+        ("RenderingUnavailableError", True),
+        ("generative_policies.models.solvers.Stepp", False),
+        ("generative_policies.model.solvers.Step", False),
+        ("generative_policies.models.solvers.Step.euler", False),
+        ("generative_policies.policies.episode_memory.EpisodeMemory.drew", False),
+        ("generative_policies.envs.make_env", False),  # public, so that it must have an entry
+        ("torch.Tensr", False),
+    ],
+)
+def test_a_name_without_a_page_passes_where_it_can_be_imported(
+    target: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path)  # the configuration adds to it
+    configuration = load("conf")
+    nothing: Any = SimpleNamespace(domains={"py": SimpleNamespace(data={"objects": {}})})
+    shown = object()
+    found = configuration.resolve_shorter(None, nothing, {"reftarget": target}, shown)
+    assert found is (shown if is_known else None)
+
+
 def test_no_page_has_code_that_is_not_run(executed_pages: ModuleType) -> None:
     assert sum(len(executed_pages.blocks(page.read_text())) > 0 for page in PAGES) >= 8  # none of them raises
+
+
+def test_a_robot_of_ones_own_shares_no_file_with_other_processes(
+    executed_pages: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = executed_pages.blocks((DOCS / "how_to" / "own_robot.md").read_text())[0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gymnasium, "register", lambda *arguments, **settings: None)
+    names: dict[str, Any] = {"__name__": "my_robots"}
+    exec(first.code, names)  # our own page
+    light, heavy = names["CartEnv"](), names["CartEnv"](mass=2.0)
+    assert heavy.model.body_mass.sum() == 2 * light.model.body_mass.sum()
+    heavy.reset(seed=0)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("left_out", ["  ```python\n  x = 1\n  ```\n", "```py\nx = 1\n```\n", "```python\nx = 1\n"])

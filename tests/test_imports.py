@@ -1,15 +1,33 @@
 """Importing a subpackage loads no more than it needs, and changes nothing."""
 
+import importlib
+import inspect
+import re
 import subprocess
 import sys
 
 import pytest
+
+SUBPACKAGES = (
+    "models",
+    "data",
+    "inverse_dynamics",
+    "forward_dynamics",
+    "action_translation",
+    "training",
+    "export",
+    "policies",
+    "envs",
+    "wrappers",
+    "rollouts",
+)
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
         ("generative_policies", {"torch", "numpy", "gymnasium", "mujoco"}),
+        ("generative_policies.__main__", {"torch", "numpy", "tyro", "rich", "packaging"}),
         ("generative_policies.models", {"gymnasium", "mujoco", "stable_baselines3", "matplotlib", "minari"}),
         ("generative_policies.inverse_dynamics", {"gymnasium", "mujoco", "stable_baselines3"}),
         ("generative_policies.forward_dynamics", {"gymnasium", "mujoco", "stable_baselines3"}),
@@ -38,22 +56,8 @@ def test_importing_leaves_thread_counts_alone() -> None:
 
 
 def test_everything_in_all_is_there_and_documented() -> None:
-    import importlib
-
     checked = 0
-    for name in (
-        "models",
-        "data",
-        "inverse_dynamics",
-        "forward_dynamics",
-        "action_translation",
-        "training",
-        "export",
-        "policies",
-        "envs",
-        "wrappers",
-        "rollouts",
-    ):
+    for name in SUBPACKAGES:
         module = importlib.import_module(f"generative_policies.{name}")
         assert module.__all__ == sorted(
             module.__all__, key=lambda item: (not item.isupper(), not item[0].isupper(), item)
@@ -64,3 +68,21 @@ def test_everything_in_all_is_there_and_documented() -> None:
                 assert value.__doc__, item
                 checked += 1
     assert checked > 40
+
+
+def test_public_functions_tell_each_argument_and_what_they_return() -> None:
+    checked = 0
+    for name in SUBPACKAGES:
+        module = importlib.import_module(f"generative_policies.{name}")
+        for item in module.__all__:
+            function = getattr(module, item)
+            if inspect.isfunction(function):
+                told, signature = inspect.getdoc(function) or "", inspect.signature(function)
+                for argument in signature.parameters:
+                    assert re.search(rf"^    (\*\*)?{argument}: ", told, re.MULTILINE), f"{item}: {argument}"
+                answers = signature.return_annotation not in (None, "None") and not inspect.isgeneratorfunction(
+                    inspect.unwrap(function)
+                )
+                assert not answers or "Return" in told, item
+                checked += 1
+    assert checked > 30

@@ -66,4 +66,5 @@ def test_installs_outside_the_checkout(kind: str, tmp_path: Path) -> None:
     missing = "import importlib.util as u; assert not [n for n in ('envs', 'wrappers', 'rollouts') if u.find_spec(n)]"
     subprocess.run([python, "-c", missing], check=True, cwd=elsewhere)
     command = environment / "bin" / "generative-policies"
-    subprocess.run([command, "demo", "--help"], check=True, capture_output=True, cwd=elsewhere)
+    for name in ("demo", "doctor"):
+        subprocess.run([command, name, "--help"], check=True, capture_output=True, cwd=elsewhere)

@@ -8,7 +8,13 @@ from generative_policies.export.onnx_model import OnnxModel
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:  # the class is the file's
-    """Return the model of a checkpoint folder, or of a file that ``export_onnx`` wrote, by the name's end.
+    """Return the model of a checkpoint folder, or of a file that ``export_onnx`` wrote.
+
+    Args:
+        path: A folder that ``checkpoints.save`` wrote, or a file whose name ends in ``.onnx``.
+
+    Returns:
+        The model in evaluation mode and on the CPU, of the class that was saved or an ``OnnxModel``.
 
     Raises:
         CheckpointError: If the path holds no model.

@@ -63,7 +63,12 @@ def mode_masses(samples: ArrayLike, centers: ArrayLike, radius: float) -> Floats
 
 
 def modes_covered(masses: ArrayLike, expected: ArrayLike) -> int:
-    """Return how many modes hold at least half of the mass that they should."""
+    """Return how many modes hold at least half of the mass that they should.
+
+    Args:
+        masses: ``(modes,)``, shares of the samples, such as ``mode_masses`` returns.
+        expected: ``(modes,)``, shares that they should be, or one for all.
+    """
     return int(np.sum(np.asarray(masses) >= 0.5 * np.asarray(expected)))
 
 

@@ -76,7 +76,20 @@ def integrate(velocity: Velocity, x_0: Tensor, num_steps: int, solver: str = "eu
 
 
 def trajectory(velocity: Velocity, x_0: Tensor, num_steps: int, solver: str = "euler") -> Tensor:
-    """Return all points of the integration, ``(num_steps + 1, batch, ...)``; arguments as ``integrate``'s."""
+    """Return all points of the integration from t = 0 to t = 1 in equal steps; differentiable.
+
+    Args:
+        velocity: A function of x ``(batch, ...)`` and t ``(batch,)`` with the shape of x.
+        x_0: ``(batch, ...)``, the start.
+        num_steps: Number of steps, at least 1.
+        solver: A key of ``SOLVERS``: euler, midpoint, heun or rk4.
+
+    Returns:
+        ``(num_steps + 1, batch, ...)``, from ``x_0`` to what ``integrate`` returns.
+
+    Raises:
+        ValueError: If ``num_steps`` or ``solver`` is not one of these.
+    """
     return torch.stack(list(_points(_timed(velocity), x_0, num_steps, solver)))
 
 

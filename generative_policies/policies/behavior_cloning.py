@@ -23,6 +23,7 @@ from generative_policies.atomic_files import replacing
 from generative_policies.data import Demonstrations
 from generative_policies.models.arrays import evaluating
 from generative_policies.models.dimensions import check_dim, check_number
+from generative_policies.pickled_files import warn_of_pickles
 from generative_policies.policies.cloned_policies import ClonedPolicy, FlowPolicy, MlpPolicy
 from generative_policies.policies.demonstration_batches import (
     Batches,
@@ -282,6 +283,37 @@ class BehaviorCloning(BaseAlgorithm):
         path = pathlib.Path(path)
         with replacing(path if path.suffix else path.with_name(f"{path.name}.zip")) as new:  # as SB3 names it
             super().save(new, exclude, include)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: gymnasium.Env[Any, Any] | VecEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,  # attributes of the algorithm, as everywhere in SB3
+    ) -> Self:
+        """Load what ``save`` wrote.
+
+        It is pickled: load it only from somebody you trust. The first such file of a process warns of that.
+        ``set_parameters`` takes the weights of a zip alone, and unpickles nothing.
+
+        Args:
+            path: The zip; its suffix may be left away.
+            env: An env with the policy's spaces.
+            device: As everywhere in SB3.
+            custom_objects: As everywhere in SB3.
+            print_system_info: As everywhere in SB3.
+            force_reset: As everywhere in SB3.
+            kwargs: Attributes that take the place of those in the file, ``demonstrations`` above all.
+        """
+        if not isinstance(path, str | pathlib.Path) or any(
+            pathlib.Path(name).is_file() for name in (path, f"{path}.zip")
+        ):
+            warn_of_pickles(path)
+        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
         own = ["demonstrations", "_training", "_validation", "generator"]

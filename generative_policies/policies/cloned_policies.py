@@ -304,6 +304,19 @@ class MlpPolicy(ClonedPolicy):
 
 
 def encoder_for(observation_space: Space[Any], history: int = 1, image_features: int = 32) -> DictObservationEncoder:
-    """Return the encoder of a policy's observations; one that is no dictionary goes by the name "observation"."""
+    """Return the encoder of a policy's observations.
+
+    Args:
+        observation_space: The policy's, a Dict of Boxes or a Box, whose entry then is named ``"observation"``.
+        history: Observations in a row that the encoder sees.
+        image_features: Width of the features of one image.
+
+    Returns:
+        The encoder of conditions ``(batch, *shape)``, or ``(batch, history, *shape)`` where the history is above 1, an
+        array a key; its features are ``(batch, dim)``.
+
+    Raises:
+        ValueError: If an entry is neither a vector nor an image; the message names its key.
+    """
     entries = observation_space if isinstance(observation_space, Dict) else {OBSERVATION: observation_space}
     return DictObservationEncoder(entries, image_features, history)

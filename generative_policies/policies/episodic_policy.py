@@ -1,8 +1,10 @@
 """What the policies of this library share: observations in, actions out, and a memory that travels in ``state``."""
 
+import io
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 from generative_policies.data import OBSERVATION, pad_rows
 from generative_policies.data.episode_generator import Stream
 from generative_policies.models.dimensions import check_block
+from generative_policies.pickled_files import warn_of_pickles
 from generative_policies.policies.episode_memory import EpisodeMemory, Flags, State
 
 Rows = dict[str, NDArray[Any]]
@@ -145,6 +148,21 @@ class EpisodicPolicy(BasePolicy):
         answer = self.respond(rows, memory.begin(starts, self.stream), starts, state[3:], deterministic)
         actions = self.env_actions(answer.actions)
         return actions[0] if single else actions, (*answer.memory.state, *answer.state)
+
+    @classmethod
+    def load(cls, path: str | Path | io.BufferedIOBase, device: torch.device | str = "auto") -> Self:
+        """Load what ``save``, SB3's own, wrote; ``policies.load_policy`` reads a format that is safe from anybody.
+
+        It is pickled: load it only from somebody you trust. The first such file of a process warns of that.
+
+        Args:
+            path: The file.
+            device: As everywhere in SB3.
+        """
+        if not isinstance(path, str | Path) or Path(path).is_file():
+            warn_of_pickles(path)
+        file: Any = path  # torch takes all three
+        return super().load(file, device)
 
     def padded(self, rows: Any) -> Any:
         """Pad arrays ``(rows, ...)``, or each of a dictionary, to a multiple of ``block`` rows."""

@@ -1,6 +1,7 @@
 """Behaviour cloning as SB3 users drive it: data in, callbacks, logs, zips, and what is refused before training."""
 
 import copy
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback,
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from generative_policies import pickled_files
 from generative_policies.data import Demonstrations, TransitionDataset
 from generative_policies.models import DistilledFlowModel, ResidualMlp
+from generative_policies.pickled_files import PickledFileWarning
 from generative_policies.policies import BehaviorCloning, MlpPolicy, as_demonstrations, load_policy, save_policy
 
 OBSERVED = Box(-np.inf, np.inf, (3,), np.float64)
@@ -249,6 +252,43 @@ def test_load_takes_demonstrations(tmp_path: Path) -> None:
     cloning("FlowPolicy", learning_rate=1e-3).learn(12).save(tmp_path / "model")
     loaded = BehaviorCloning.load(tmp_path / "model", env=Line(), device="cpu", demonstrations=demonstrations())
     assert torch.equal(flat(loaded.learn(8, reset_num_timesteps=False).policy), flat(whole.policy))
+
+
+def test_the_first_zip_of_a_process_warns_that_it_can_run_any_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    cloning().save(tmp_path / "model.zip")
+    for name in (tmp_path / "model.zip", str(tmp_path / "model"), io.BytesIO((tmp_path / "model.zip").read_bytes())):
+        monkeypatch.setattr(pickled_files, "_has_warned", False)
+        with pytest.raises(FileNotFoundError):  # nothing was loaded
+            BehaviorCloning.load(tmp_path / "nothing")
+        recwarn.clear()
+        for _ in range(2):
+            BehaviorCloning.load(name, device="cpu")
+        (warning,) = [warning for warning in recwarn if warning.category is PickledFileWarning]
+        assert str(name) in str(warning.message) and warning.filename == __file__
+
+
+class Malicious:
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("code of the file's has run"),)
+
+
+def test_parameters_of_a_zip_run_no_code_and_do_not_warn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(pickled_files, "_has_warned", False)
+    monkeypatch.chdir(tmp_path)
+    trained = cloning().learn(5)
+    vars(trained)["extra"] = Malicious()
+    trained.save("model.zip")
+    model = cloning()
+    model.set_parameters("model.zip", device="cpu")
+    assert torch.equal(flat(model.policy), flat(trained.policy))
+    assert not Path("code of the file's has run").exists()
+    assert not [warning for warning in recwarn if warning.category is PickledFileWarning]
+    BehaviorCloning.load("model.zip", device="cpu")
+    assert Path("code of the file's has run").exists()
 
 
 def test_the_best_policy_by_a_callback_is_one_that_was_evaluated(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Policies of this library as SB3 uses them: observations, state, noise, chunks, history, saving."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 from torch import nn
 
+from generative_policies import pickled_files
 from generative_policies.action_translation import FlowActionPriorConditionedTranslator, MlpActionTranslator
 from generative_policies.checkpoints import CheckpointError
 from generative_policies.data import episode_generator
 from generative_policies.data.episode_generator import Stream
 from generative_policies.inverse_dynamics import FlowInverseDynamics, MlpInverseDynamics
 from generative_policies.models import ConditionalUNet1D, DictObservationEncoder
+from generative_policies.pickled_files import PickledFileWarning
 from generative_policies.policies import (
     FlowPlanner,
     FlowPolicy,
@@ -340,6 +343,21 @@ def test_predict_leaves_the_mode_and_gradients_as_they_are() -> None:
     batch = {"observation": torch.zeros(4, 3)}
     policy.loss(batch, torch.zeros(4, 1, 2)).backward()
     assert any(parameter.grad is not None for parameter in policy.parameters())
+
+
+def test_sb3s_own_format_warns_once_that_it_can_run_any_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    FlowPolicy(OBSERVED, ACTED, (16,)).save(str(tmp_path / "policy.pt"))
+    for file in (str(tmp_path / "policy.pt"), io.BytesIO((tmp_path / "policy.pt").read_bytes())):
+        monkeypatch.setattr(pickled_files, "_has_warned", False)
+        with pytest.raises(FileNotFoundError):  # nothing was loaded
+            FlowPolicy.load(str(tmp_path / "nothing.pt"))
+        recwarn.clear()
+        FlowPolicy.load(file, device="cpu")
+        FlowPolicy.load(str(tmp_path / "policy.pt"), device="cpu")
+        (warning,) = [warning for warning in recwarn if warning.category is PickledFileWarning]
+        assert str(file) in str(warning.message) and warning.filename == __file__
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -10,10 +10,11 @@ from stable_baselines3 import A2C, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
+from generative_policies import pickled_files
 from generative_policies.checkpoints import CheckpointError
+from generative_policies.pickled_files import PickledFileWarning
 from generative_policies.policies import BehaviorCloning, save_policy, source_actions
-from generative_policies.rollouts import source_policies
-from generative_policies.rollouts.source_policies import PickledFileWarning, load_source, load_statistics
+from generative_policies.rollouts.source_policies import load_source, load_statistics
 
 OBSERVATIONS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 
@@ -100,7 +101,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_the_first_pickled_file_of_a_process_warns_and_the_shipped_experts_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    monkeypatch.setattr(source_policies, "_has_warned", False)
+    monkeypatch.setattr(pickled_files, "_has_warned", False)
     model = PPO("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, device="cpu")
     model.save(tmp_path / "model.zip")
     venv = VecNormalize(make_vec_env("Pendulum-v1", n_envs=1))
@@ -116,6 +117,6 @@ def test_the_first_pickled_file_of_a_process_warns_and_the_shipped_experts_do_no
         load_source(tmp_path / "model.zip", tmp_path / "vecnormalize.pkl")
     (warning,) = [warning for warning in recwarn if warning.category is PickledFileWarning]
     assert str(tmp_path / "model.zip") in str(warning.message) and "people you trust" in str(warning.message)
-    monkeypatch.setattr(source_policies, "_has_warned", False)
+    monkeypatch.setattr(pickled_files, "_has_warned", False)
     with pytest.warns(PickledFileWarning, match=r"vecnormalize\.pkl"):
         load_statistics(tmp_path / "vecnormalize.pkl")
