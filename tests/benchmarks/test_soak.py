@@ -53,8 +53,9 @@ def test_commands_name_a_full_disk_in_a_line_and_write_nothing_in_its_place(
             ended = server.run(arguments, Path(path), file_size=size)
             assert ended.code == 1 and "Traceback" not in ended.output
             line = ended.output.splitlines()[-1]
-            if name == "compare" and size:  # its units tell in their logs
+            if name == "compare" and size:  # its units tell, each in a line
                 assert line == "generative-policies: some units failed, see above"
+                assert " failed, OSError: [Errno 27] File too large: '" in ended.output
             else:
                 assert line.startswith("generative-policies: [Errno 27] File too large: '")
                 assert line.endswith("'") and path in line
