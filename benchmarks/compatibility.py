@@ -13,6 +13,7 @@ import tyro
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from generative_policies.atomic_files import write_file
 from generative_policies.rollouts.provenance import require_writable, write_json
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -132,7 +133,7 @@ def run(settings: Settings) -> dict[str, dict[str, Any]]:
     ends = {end: run_end(end, settings) for end in settings.ends}
     write_json(settings.output / "compatibility.json", settings, {"ends": ends})
     table = markdown(ends, "make matrix")
-    (settings.output / "compatibility.md").write_text(table)
+    write_file(settings.output / "compatibility.md", table)
     print(table)
     return ends
 

@@ -22,6 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from generative_policies.atomic_files import write_file
+
 DOCS = Path(__file__).parent
 LIBRARY = ("generative_policies", "envs", "wrappers", "rollouts")
 BLOCK = re.compile(r"^```python\n(?P<shown>.*?)^```$|^<!-- check\n(?P<check>.*?)^-->\n?", re.DOTALL | re.MULTILINE)
@@ -101,7 +103,7 @@ def run_page(page: Path, folder: Path) -> None:
         "versions": {name: version(name) for name in ("torch", "mujoco", "gymnasium", "stable-baselines3")}
         | {"python": platform.python_version()},
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_file(folder / "results.json", json.dumps(results, indent=1) + "\n")
 
 
 def _take_figures(folder: Path, block: int) -> Iterator[tuple[str, str]]:
@@ -161,8 +163,12 @@ def results_folder(page: Path, output: Path) -> Path:
 
 
 def _saved_key(folder: Path) -> str | None:
-    results = folder / "results.json"
-    return json.loads(results.read_text())["key"] if results.exists() else None
+    """What the results of a page depended on; ``None`` where there are none that can be read."""
+    try:
+        key: str = json.loads((folder / "results.json").read_text())["key"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return key
 
 
 def rendered(text: str, folder: Path, link: str) -> str:

@@ -55,6 +55,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield new
         _sync(new)
         _put(new, path)
+        _sync_names(path.parent)
     except OSError as error:
         ours = error.filename is None or str(error.filename).startswith(str(workplace))
         if error.errno is None or not ours:
@@ -133,10 +134,27 @@ def _remove_leftover(workplace: Path, lock: Path) -> None:
 
 
 def _sync(new: Path) -> None:
-    """Wait until a file, or all files of a folder, are on the disk."""
-    for file in [new] if not new.is_dir() else [found for found in new.rglob("*") if found.is_file()]:
-        with file.open("r+b") as stream:
-            os.fsync(stream.fileno())
+    """Wait until a file, or all that is in a folder, is on the disk."""
+    found = [new, *new.rglob("*")] if new.is_dir() else [new]
+    for path in found:
+        if path.is_dir():
+            _sync_names(path)
+        elif path.is_file():
+            with path.open("r+b") as stream:
+                os.fsync(stream.fileno())
+
+
+def _sync_names(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, so that a loss of power undoes no renaming, if that can be.
+
+    Windows opens no folders, some file systems sync none, and one that may be written need not be readable.
+    """
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _put(new: Path, path: Path) -> None:

@@ -22,6 +22,7 @@ from generative_policies.rollouts.provenance import read_json
 Result = dict[str, Any]
 RunUnit = Callable[..., Result]
 ATTEMPTS = 2
+LONGEST = 1_000  # of an error [bytes], so that a pipe takes it whole though nobody reads yet
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def run_units(
         function: Called with a unit's arguments; a function of a module, since it is pickled. It returns what JSON
             can hold, and may depend on its arguments alone; environment variables are those of the first call.
         units: The units.
-        folder: Results are written here as ``name.json``, what a unit prints as ``name.log``.
+        folder: Results are written here as ``name.json``, what a unit prints as ``name.log``. The error of one that
+            keeps failing is printed as well, since a full disk takes no log.
         processes: Units at a time.
         ray: Whether to run them on a Ray cluster, the one that Ray finds or a local one.
         attempts: How often a unit is tried.
@@ -93,25 +95,30 @@ def _run_in_processes(
 ) -> list[Failure]:
     context = _context(function.__module__)
     queue, tried, failed = list(waiting)[::-1], dict.fromkeys((unit.name for unit in waiting), 0), []
-    running: dict[Any, Unit] = {}  # by process
+    running: dict[
+        Any, tuple[Unit, multiprocessing.connection.Connection]
+    ] = {}  # by process, with where it tells errors
     try:
         while queue or running:
             while queue and len(running) < processes:
                 unit = queue.pop()
                 tried[unit.name] += 1
-                arguments = (function, unit.arguments, _result_file(folder, unit), _log_file(folder, unit))
+                told, tell = context.Pipe(duplex=False)
+                arguments = (function, unit.arguments, _result_file(folder, unit), _log_file(folder, unit), tell)
                 process = context.Process(target=_child, args=arguments, daemon=True)
                 process.start()
-                running[process] = unit
+                tell.close()
+                running[process] = unit, told
             multiprocessing.connection.wait([process.sentinel for process in running])
             for process in [process for process in running if process.exitcode is not None]:
-                unit = running.pop(process)
+                unit, told = running.pop(process)
+                reason = _told(told) or f"exit code {process.exitcode}"
                 if _result_file(folder, unit).exists():
                     bar.update()
                 elif tried[unit.name] < attempts:
                     queue.append(unit)
                 else:
-                    failed.append(_report(folder, unit, f"exit code {process.exitcode}"))
+                    failed.append(_report(folder, unit, reason))
                     bar.update()
     finally:
         for process in running:
@@ -134,15 +141,30 @@ def _context(module: str) -> Any:  # each start method has a class of its own
     return context
 
 
-def _child(function: RunUnit, arguments: tuple[Any, ...], result: Path, log: Path) -> None:
-    """Run a unit with its output in a file, and write its result whole or not at all."""
+def _child(
+    function: RunUnit, arguments: tuple[Any, ...], result: Path, log: Path, tell: multiprocessing.connection.Connection
+) -> None:
+    """Run a unit with its output in a file, and write its result whole or not at all; tell what it raises."""
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    with log.open("a") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-        started = time.perf_counter()
-        answer = function(*arguments)
-        _write(result, answer | {"seconds": time.perf_counter() - started})
+    try:
+        with log.open("a") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+            started = time.perf_counter()
+            answer = function(*arguments)
+            _write(result, answer | {"seconds": time.perf_counter() - started})
+    except Exception as error:
+        tell.send_bytes(f"{type(error).__name__}: {error}".splitlines()[0].encode()[:LONGEST])
+        raise
+
+
+def _told(told: multiprocessing.connection.Connection) -> str:
+    """What a process that has ended told of its error; nothing where it could not."""
+    with told:
+        try:
+            return told.recv_bytes().decode(errors="replace") if told.poll() else ""
+        except EOFError:
+            return ""
 
 
 def _end_with_the_parent() -> None:
@@ -186,14 +208,14 @@ def _run_on_ray(
             unit = running.pop(done[0])
             try:
                 _write(_result_file(folder, unit), ray.get(done[0]))
-            except ray.exceptions.RayError:
+            except ray.exceptions.RayError as error:
                 with _log_file(folder, unit).open("a") as stream:
                     traceback.print_exc(file=stream)
                 if tried[unit.name] < attempts:
                     tried[unit.name] += 1
                     running[task.remote(unit.arguments)] = unit
                     continue
-                failed.append(_report(folder, unit, "see its log"))
+                failed.append(_report(folder, unit, str(error).strip().splitlines()[-1]))
             bar.update()
     finally:
         if own:

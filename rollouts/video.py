@@ -75,7 +75,7 @@ def on_white(frame: Frame) -> Frame:
 
 
 def write_comparison_video(arms: Mapping[str, VideoArm], seeds: Sequence[int], path: Path, fps: int) -> None:
-    """Write one episode a seed, all arms side by side, as H.264 in an MP4.
+    """Write one episode a seed, all arms side by side, as H.264 in an MP4; an earlier one stays until it is whole.
 
     Args:
         arms: The panels by their caption, left to right.
@@ -87,7 +87,6 @@ def write_comparison_video(arms: Mapping[str, VideoArm], seeds: Sequence[int], p
         RenderingUnavailableError: If no frame can be rendered.
         OSError: If the file cannot be written.
     """
-    path.unlink(missing_ok=True)  # an earlier run's would stand beside other figures
     require_rendering()
     with replacing(path) as new:
         try:

@@ -92,6 +92,48 @@ def test_killed_anywhere_the_old_or_the_new_is_there_and_the_next_writing_cleans
     assert len(found) >= 6 and found == [before] * place + ["new"] * (len(found) - place)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nothing tells which file is synced")
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_is_on_the_disk_before_it_takes_its_place_and_its_place_after_that(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    synced, renamed = os.fsync, Path.rename
+
+    def sync(descriptor: int) -> None:
+        events.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        synced(descriptor)
+
+    def rename(self: Path, target: Path) -> Path:
+        events.append(f"to {target.name}")
+        return renamed(self, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(Path, "replace", rename)
+    write, read = KINDS[kind]
+    write(tmp_path / "thing", "new")
+    place = events.index("to thing")
+    assert sorted(events[:place]) == (["thing"] if kind == "file" else ["a", "b", "thing"])
+    assert events[place + 1 :] == [tmp_path.name] and read(tmp_path / "thing") == "new"
+
+
+def test_a_folder_that_cannot_be_synced_is_written_in_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, refused = os.open, []
+
+    def refuse(path: Any, flags: int, *others: Any, **named: Any) -> int:
+        if Path(path).is_dir():
+            refused.append(path)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, flags, *others, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_file(tmp_path / "thing", "new")
+    assert (tmp_path / "thing").read_text() == "new" and tmp_path in refused
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_if_the_body_raises_nothing_changes(kind: str, tmp_path: Path) -> None:
     write, read = KINDS[kind]

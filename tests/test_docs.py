@@ -15,6 +15,7 @@ import pytest
 import tyro
 
 from generative_policies.rollouts.command_line import Command
+from tests.file_limits import full_disk
 
 CHECKOUT = Path(__file__).parent.parent
 DOCS = CHECKOUT / "docs"
@@ -155,6 +156,26 @@ def test_a_page_shows_what_its_code_printed_and_drew_and_not_its_checks(
     (figure,) = re.findall(r"!\[The answer\]\(/results/(\S+)\)", text)
     assert (tmp_path / "results" / figure).stat().st_size > 1_000
     assert json.loads((tmp_path / "results" / "results.json").read_text())["key"] == executed_pages.key(page)
+
+
+def test_results_are_whole_or_as_they_were_and_damaged_ones_are_made_again(
+    executed_pages: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, results = tmp_path / "page.md", tmp_path / "results" / "results.json"
+    page.write_text("```python\nx = 1\n```\n")
+    monkeypatch.setattr(executed_pages, "results_folder", lambda page, output: output)
+    executed_pages.run_pages([page], results.parent)
+    whole = results.read_bytes()
+    with full_disk(20), pytest.raises(OSError, match=f"File too large: '{results}'$"):
+        executed_pages.run_page(page, results.parent)
+    assert results.read_bytes() == whole
+    written = results.stat().st_mtime_ns
+    executed_pages.run_pages([page], results.parent)
+    assert results.stat().st_mtime_ns == written
+    for damaged in (b"", whole[: len(whole) // 2], b"[1]", b"{}", b"\xff"):
+        results.write_bytes(damaged)
+        executed_pages.run_pages([page], results.parent)
+        assert json.loads(results.read_text())["key"] == executed_pages.key(page)
 
 
 def test_what_a_block_raises_tells_the_line_of_the_page(executed_pages: ModuleType, tmp_path: Path) -> None:

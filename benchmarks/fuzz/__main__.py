@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.fuzz.subjects import SUBJECTS
 from benchmarks.fuzz.worker import MAX_SECONDS, make_pristine
+from generative_policies.atomic_files import write_file
 from generative_policies.rollouts.provenance import require_writable, write_json
 
 NAME = "fuzz"
@@ -181,7 +182,7 @@ def main(settings: Settings) -> bool:
     )
     print(f"\n{table}")
     write_json(settings.output / f"{NAME}.json", replace(settings, output=Path()), report)
-    (settings.output / f"{NAME}.md").write_text(table)
+    write_file(settings.output / f"{NAME}.md", table)
     print(f"{settings.output}: {NAME}.json and {NAME}.md; {len(report['violations'])} violations")
     return not report["violations"]
 

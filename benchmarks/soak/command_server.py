@@ -5,6 +5,7 @@ command line's own ``main``, in a process group of its own that SIGKILL ends as 
 """
 
 import json
+import mmap
 import multiprocessing
 import os
 import resource
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple, Self
 from tqdm import tqdm
 
 POLL_SECONDS = 0.002
+COUNTER_BYTES = 8
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -34,7 +36,7 @@ class Ended(NamedTuple):
         seconds: How long it ran [s].
         output: What it printed.
         opened: Files that were opened for writing, in their order.
-        changes: How often the file system was about to be changed.
+        changes: How often the file system was about to be changed, as far as that is seen.
     """
 
     code: int | None
@@ -45,16 +47,11 @@ class Ended(NamedTuple):
 
 
 class CommandServer:
-    """A process that runs one command after the other.
+    """A process that runs one command after the other."""
 
-    Args:
-        fork_units: Whether the units of a comparison are forks as well, which are there at once; the library starts a
-            server of its own for them, in every comparison anew.
-    """
-
-    def __init__(self, fork_units: bool) -> None:
+    def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.soak.command_server", *(["--fork-units"] if fork_units else [])],
+            [sys.executable, "-m", "benchmarks.soak.command_server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -66,6 +63,7 @@ class CommandServer:
         arguments: Sequence[str],
         folder: Path,
         *,
+        fork_units: bool = False,
         kill_after: float | None = None,
         kill_at: int | None = None,
         file_size: int | None = None,
@@ -75,8 +73,12 @@ class CommandServer:
         Args:
             arguments: Of the command line.
             folder: Its working folder.
+            fork_units: Whether the units of a comparison are forks of the command, which are there at once, and whose
+                changes of the file system are seen and counted. The library starts a server of its own for them, in
+                every comparison anew; what happens in its forks is not seen.
             kill_after: When it is killed [s].
-            kill_at: Before which change of the file system it is killed, counted from 1 in each of its processes.
+            kill_at: Before which change of the file system that is seen it is killed, counted from 1 over all of its
+                processes.
             file_size: No file may grow larger [bytes], as on a full disk.
 
         Raises:
@@ -85,6 +87,7 @@ class CommandServer:
         request = {
             "arguments": list(arguments),
             "folder": str(folder),
+            "fork_units": fork_units,
             "kill_after": kill_after,
             "kill_at": kill_at,
             "file_size": file_size,
@@ -110,17 +113,12 @@ class CommandServer:
         self._process.stdout.close()
 
 
-def serve(fork_units: bool) -> None:
+def serve() -> None:
     """Answer requests from standard input, a line each, until there are no more."""
     import torch._dynamo  # noqa: F401  # which the first optimizer of a process would import, for two seconds
 
-    from generative_policies.rollouts import command_line, units
+    from generative_policies.rollouts import command_line
 
-    if fork_units:
-        units._context = lambda module: multiprocessing.get_context("fork")
-        # Forks would share tqdm's semaphore, which a killed one never lets go; those of the library have their own.
-        tqdm.set_lock(threading.RLock())
-        tqdm.monitor_interval = 0
     for line in sys.stdin:
         request = json.loads(line)
         begun = time.perf_counter()
@@ -145,6 +143,8 @@ def _run(main: Callable[[], None], request: dict[str, Any], output: int, changes
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
+    if request["fork_units"]:
+        _fork_units()
     if request["file_size"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"], request["file_size"]))
     sys.argv = ["generative-policies", *request["arguments"]]
@@ -164,15 +164,26 @@ def _run(main: Callable[[], None], request: dict[str, Any], output: int, changes
     os._exit(code if isinstance(code, int) else 1 if code else 0)
 
 
+def _fork_units() -> None:
+    """Let the units of a comparison be forks of this process."""
+    from generative_policies.rollouts import units
+
+    units._context = lambda module: multiprocessing.get_context("fork")
+    # They would share tqdm's semaphore, which a killed one never lets go; those of the library have their own.
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0
+
+
 def _watch(changes: int, kill_at: int | None) -> None:
     """Tell each change of the file system that Python is about to make, or kill the process group before one."""
-    count = 0
+    counter = mmap.mmap(-1, COUNTER_BYTES)  # which forks share
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal count
         if event not in CHANGES or (event == "open" and not _writes(*arguments)):
             return
-        count += 1
+        # Two processes may count the same change; none is left out for that.
+        count = int.from_bytes(counter[:], "big") + 1
+        counter[:] = count.to_bytes(COUNTER_BYTES, "big")
         if count == kill_at:
             os.killpg(0, signal.SIGKILL)
         name = f" {Path(arguments[0]).absolute()}" if event == "open" else ""
@@ -215,4 +226,4 @@ def _wait(child: int, kill_after: float | None, pipes: Sequence[int]) -> tuple[i
 
 
 if __name__ == "__main__":
-    serve("--fork-units" in sys.argv[1:])
+    serve()

@@ -1,6 +1,7 @@
 """Commands that are killed at random moments, run again, and compared with what an uninterrupted run gives."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,8 @@ class KilledRuns:
         kill_seconds: How long after its start a run was killed, for each kill at a moment [s].
         kill_changes: Before which change of the file system a run was killed, for each such kill.
         changes: How often an uninterrupted run changes the file system.
-        resumed: How often a run went on to the end after one kill at least.
+        compared: How often what a kill left was finished and compared with the uninterrupted run: once a kill.
+        resumed: How often a run ended by itself before its next kill, after one at least, and was compared as well.
         differences: What differed from the uninterrupted run, a sentence each; none is expected.
     """
 
@@ -62,6 +64,7 @@ class KilledRuns:
     kill_seconds: list[float]
     kill_changes: list[int]
     changes: int
+    compared: int
     resumed: int
     differences: list[str]
 
@@ -83,10 +86,12 @@ def kill_and_resume(
     kills: tuple[int, int],
     rng: np.random.Generator,
     on_kill: Callable[[], object] = lambda: None,
+    fork_units: bool = False,
 ) -> KilledRuns:
-    """Kill a command again and again, run it again each time, and compare what it ends with.
+    """Kill a command again and again, and compare what each kill leaves, once it is finished, with a run without any.
 
-    A run that ends before it is killed is compared, and the next one starts anew.
+    It is finished in a copy; the next kill hits a run that goes on from what the one before it left. One that ends
+    before it is killed is compared, and the next one starts anew.
 
     Args:
         server: Runs the commands.
@@ -96,6 +101,8 @@ def kill_and_resume(
             file system that is uniform over all of its changes.
         rng: Source of both.
         on_kill: Called after each kill.
+        fork_units: Whether units of a comparison are forks of the command in all runs, and not only in those that are
+            killed before a change, which they are to see.
 
     Raises:
         RuntimeError: If a run fails.
@@ -104,38 +111,43 @@ def kill_and_resume(
     at_moments = rng.permutation([True] * kills[0] + [False] * kills[1]).tolist()
     seconds: list[float] = []
     changes: list[int] = []
-    resumed, different = 0, list[str]()
+    compared, resumed, different = 0, 0, list[str]()
     with TemporaryDirectory(dir=folder) as alone:
-        whole = _finish(server, arguments, Path(alone))
+        whole = _finish(server, arguments, Path(alone), fork_units)
         expected = content(Path(alone))
-    while True:
-        with TemporaryDirectory(dir=folder) as killed:
+    with TemporaryDirectory(dir=folder) as alone:
+        num_changes = _finish(server, arguments, Path(alone), fork_units=True).changes
+        different += differences(expected, content(Path(alone)))
+    while at_moments:
+        with TemporaryDirectory(dir=folder) as place:
+            killed = Path(place)
             done: dict[str, int] = {}
             begun = len(at_moments)
             while at_moments:
+                forks = fork_units or not at_moments[-1]
                 if at_moments[-1]:
-                    ended = server.run(arguments, Path(killed), kill_after=float(rng.uniform(0, whole.seconds)))
+                    moment = float(rng.uniform(0, whole.seconds))
+                    ended = server.run(arguments, killed, fork_units=forks, kill_after=moment)
                 else:
-                    number = int(rng.integers(whole.changes)) + 1
-                    ended = server.run(arguments, Path(killed), kill_at=number)
+                    number = int(rng.integers(num_changes)) + 1
+                    ended = server.run(arguments, killed, fork_units=forks, kill_at=number)
                 if ended.code is not None:
                     break
                 if at_moments.pop():
                     seconds.append(ended.seconds)
                 else:
                     changes.append(number)
-                on_kill()
-                before, done = done, _episodes(Path(killed))
+                before, done = done, _episodes(killed)
                 different += _lost(before, done)
-            else:
-                ended = _finish(server, arguments, Path(killed))
+                different += differences(expected, _finished(server, arguments, killed, forks))
+                compared += 1
+                on_kill()
             if ended.code:
                 raise RuntimeError(f"{name} failed with {ended.code}: {ended.output[-2000:]}")
-            if begun > len(at_moments):
+            if ended.code == 0 and begun > len(at_moments):
                 resumed += 1
-                different += differences(expected, content(Path(killed)))
-        if not at_moments:
-            return KilledRuns(name, whole.seconds, seconds, changes, whole.changes, resumed, different)
+                different += differences(expected, content(killed))
+    return KilledRuns(name, whole.seconds, seconds, changes, num_changes, compared, resumed, different)
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -195,8 +207,20 @@ def _lost(before: dict[str, int], after: dict[str, int]) -> list[str]:
     return [f"episode {name} was lost" for name, time in before.items() if after.get(name) != time]
 
 
-def _finish(server: CommandServer, arguments: Sequence[str], folder: Path) -> Ended:
-    ended = server.run(arguments, folder)
+def _finished(server: CommandServer, arguments: Sequence[str], folder: Path, fork_units: bool) -> dict[str, Any]:
+    """What is in a folder once the command was run to its end in a copy that stood in its place."""
+    aside = folder.with_name(f"{folder.name}-aside")
+    folder.rename(aside)
+    shutil.copytree(aside, folder)
+    _finish(server, arguments, folder, fork_units)
+    found = content(folder)
+    shutil.rmtree(folder)
+    aside.rename(folder)
+    return found
+
+
+def _finish(server: CommandServer, arguments: Sequence[str], folder: Path, fork_units: bool = False) -> Ended:
+    ended = server.run(arguments, folder, fork_units=fork_units)
     if ended.code != 0:
         raise RuntimeError(f"{' '.join(arguments)} failed with {ended.code}: {ended.output[-2000:]}")
     return ended

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,8 +28,8 @@ from generative_policies.rollouts.arms import (
     wrap_for_video,
 )
 from generative_policies.rollouts.plots import plot_comparison
-from generative_policies.rollouts.provenance import write_json
 from generative_policies.rollouts.report import format_report, report_target
+from generative_policies.rollouts.report_files import VIDEO, finished_report, write_report
 from generative_policies.rollouts.robots import Robot
 from generative_policies.rollouts.run_lock import run_lock
 from generative_policies.rollouts.source_policies import load_source
@@ -153,6 +154,8 @@ SIZES = (
     "noise",
     "target_steps",
 )
+FREE = ("output", "num_envs", "processes", "ray")
+"""Settings that change no result."""
 
 
 def compare(settings: CompareSettings) -> dict[str, dict[str, Any]]:
@@ -180,6 +183,12 @@ def _compare(settings: CompareSettings) -> dict[str, dict[str, Any]]:
         folder = settings.output.absolute() / folder_name(settings, shift)  # workers may stand elsewhere
         arms = [arm for arm in settings.arms if arm not in skipped]
         tasks = {unit_name(task): task for arm in arms for task in settings.tasks(shift, arm)}
+        inputs = {f"{task.arm}-{task.seed}": task.fingerprint() for task in tasks.values()}
+        finished = finished_report(folder, settings, FREE, inputs)
+        if finished and not finished["failed"] and (VIDEO in finished["files"] or not settings.video_episodes):
+            print(f"{folder} is complete")
+            reports[shift] = finished
+            continue
         results, failures = run_units(
             run_arm,
             [Unit(name, (task, str(models_of(task, folder)), settings.num_envs)) for name, task in tasks.items()],
@@ -197,8 +206,8 @@ def _compare(settings: CompareSettings) -> dict[str, dict[str, Any]]:
             continue
         report = report_target(by_arm, np.random.default_rng(0)) | {"skipped": skipped, "failed": failed}
         report |= {"shift": shift, "seconds": round(sum(result["seconds"] for result in results.values()), 1)}
-        write_report(report, settings, folder)
-        _write_video(settings, list(tasks.values()), folder)
+        report["inputs"] = inputs
+        _write(report, settings, list(tasks.values()), folder)
         reports[shift] = report
     return reports
 
@@ -252,8 +261,8 @@ def models_of(task: ArmTask, folder: Path) -> Path:
     return folder / "models" / task.fingerprint(without=("arm", "seed"))
 
 
-def write_report(report: dict[str, Any], settings: CompareSettings, folder: Path) -> None:
-    """Write and print the report of one target: JSON, table and plot."""
+def _write(report: dict[str, Any], settings: CompareSettings, tasks: Sequence[ArmTask], folder: Path) -> None:
+    """Print and write the report of one target: JSON, table, plot and video."""
     title = f"{settings.env} to {settings.target_env or settings.env}, {report['shift']}"
     table = format_report(report)
     lines = [f"**{title}**: {settings.episodes} paired episodes, training seeds {', '.join(map(str, settings.seeds))}"]
@@ -261,17 +270,25 @@ def write_report(report: dict[str, Any], settings: CompareSettings, folder: Path
     lines += [f"- {arm} is not there: {reason}" for arm, reason in report["skipped"].items()]
     lines += [f"- {unit} failed: {log}" for unit, log in report["failed"].items()]
     text = "\n".join(lines) + "\n"
-    write_file(folder / "report.md", text)
-    write_json(folder / "report.json", settings, report)
-    plot_comparison(report["arms"], folder / "comparison.png", f"{title}, {settings.episodes} paired episodes an arm")
-    print(f"\n{text}\n{folder}: report.json, report.md, comparison.png; {report['seconds']:.0f} s")
+    print(f"\n{text}")
+    title = f"{title}, {settings.episodes} paired episodes an arm"
+    written = write_report(
+        folder,
+        settings,
+        report,
+        {
+            "report.md": partial(write_file, content=text),
+            "comparison.png": partial(plot_comparison, report["arms"], title=title),
+        },
+        partial(_write_video, settings, tasks, folder),
+    )
+    print(f"{folder}: {', '.join(written)}; {report['seconds']:.0f} s")
 
 
-def _write_video(settings: CompareSettings, tasks: Sequence[ArmTask], folder: Path) -> None:
+def _write_video(settings: CompareSettings, tasks: Sequence[ArmTask], folder: Path, path: Path) -> bool:
     """Write source, untranslated and the first translator side by side, or say in a line why that cannot be."""
-    video = folder / "comparison.mp4"
     if settings.video_episodes < 1:
-        return
+        return False
     captions = {"source": "source robot", "untranslated": "target, untranslated"}
     chosen = [task for task in tasks if task.arm in captions]
     chosen += [task for task in tasks if task.arm in TRANSLATORS][:1]
@@ -281,13 +298,15 @@ def _write_video(settings: CompareSettings, tasks: Sequence[ArmTask], folder: Pa
         if shown is not None:
             panels[captions.get(task.arm, f"target, {task.arm}")] = VideoArm(*shown)
     if not panels:
-        return
+        return False
     period = getattr(Robot(settings.env).make().unwrapped, "dt", 0.05)
     seeds = range(settings.first_seed, settings.first_seed + settings.video_episodes)
     try:
-        write_comparison_video(panels, seeds, video, fps=max(1, round(1 / period)))
+        write_comparison_video(panels, seeds, path, fps=max(1, round(1 / period)))
     except (RenderingUnavailableError, gymnasium.error.Error, AttributeError, TypeError, ValueError) as error:
         print(f"no video: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def folder_name(settings: CompareSettings, shift: str) -> str:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 from generative_policies.envs.rendering import RenderingUnavailableError
 from generative_policies.rollouts.arms import ArmTask, run_arm, wrap_for_video
 from generative_policies.rollouts.plots import plot_comparison
-from generative_policies.rollouts.provenance import write_json
 from generative_policies.rollouts.report import format_report, report_target
+from generative_policies.rollouts.report_files import REPORT, write_report
 from generative_policies.rollouts.robots import Robot
 from generative_policies.rollouts.run_lock import run_lock
 from generative_policies.rollouts.video import VideoArm, write_comparison_video
@@ -145,25 +146,25 @@ def _demo(settings: DemoSettings) -> Path:
     report = report_target(results, np.random.default_rng(settings.seed))
     for name, figures in report["arms"].items():
         figures["successes"] = results[name][0]["successes"]
-    path = settings.output / "report.json"
-    write_json(path, settings, report | {"seconds": round(time.monotonic() - started, 1)})
-    title = f"Pusher-v5, {SHIFT}, {settings.evaluation_episodes} paired episodes"
-    plot_comparison(report["arms"], settings.output / "comparison.png", title)
+    report["seconds"] = round(time.monotonic() - started, 1)
     print(format_report(report))
-    write_video(settings, tasks, folders)
-    names = ("report.json", "comparison.png", "comparison.mp4")
-    written = [name for name in names if (settings.output / name).is_file()]
+    title = f"Pusher-v5, {SHIFT}, {settings.evaluation_episodes} paired episodes"
+    written = write_report(
+        settings.output,
+        settings,
+        report,
+        {"comparison.png": partial(plot_comparison, report["arms"], title=title)},
+        partial(write_video, settings, tasks, folders),
+    )
     print(f"{settings.output}: {', '.join(written)}; {time.monotonic() - started:.0f} s")
-    return path
+    return settings.output / REPORT
 
 
-def write_video(settings: DemoSettings, tasks: Mapping[str, ArmTask], folders: Mapping[str, Path]) -> None:
+def write_video(settings: DemoSettings, tasks: Mapping[str, ArmTask], folders: Mapping[str, Path], path: Path) -> bool:
     """Write source, untranslated and translated side by side, or say in a line why that cannot be."""
-    path = settings.output / "comparison.mp4"
     seeds = range(10_000, 10_000 + settings.video_episodes)
     if not seeds:
-        path.unlink(missing_ok=True)
-        return
+        return False
     panels: dict[str, Any] = {}
     for name, caption in CAPTIONS.items():
         shown = wrap_for_video(tasks[name], folders[name])
@@ -173,3 +174,5 @@ def write_video(settings: DemoSettings, tasks: Mapping[str, ArmTask], folders: M
         write_comparison_video(panels, seeds, path, fps=20)
     except RenderingUnavailableError as error:
         print(f"no video: {error}", file=sys.stderr)
+        return False
+    return True

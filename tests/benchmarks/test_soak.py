@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.soak import kills
 from benchmarks.soak.__main__ import MOST_GROWTH, Settings, format_report, verdicts
 from benchmarks.soak.command_server import CommandServer
 from benchmarks.soak.kills import COMMANDS, OUTPUT, content, differences, kill_and_resume, make_inputs
@@ -24,7 +25,7 @@ RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[CommandServer]:
-    with CommandServer(fork_units=True) as found:
+    with CommandServer() as found:
         yield found
 
 
@@ -37,10 +38,36 @@ def folder(server: CommandServer, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_commands_end_as_one_that_was_not(server: CommandServer, folder: Path, name: str) -> None:
-    kills = []
-    found = kill_and_resume(server, name, folder, (5, 2), np.random.default_rng(7), lambda: kills.append(1))
+    killed: list[int] = []
+    found = kill_and_resume(server, name, folder, (5, 3), np.random.default_rng(7), lambda: killed.append(1), True)
     assert not found.differences
-    assert len(found.kill_seconds) == 5 and len(found.kill_changes) == 2 and len(kills) == 7 and found.resumed >= 1
+    assert len(found.kill_seconds) == 5 and len(found.kill_changes) == 3 and found.compared == len(killed) == 8
+    assert not list(folder.glob("*-aside"))
+
+
+def test_what_a_kill_left_is_compared_each_time(
+    server: CommandServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[Any] = []
+    monkeypatch.setattr(kills, "differences", lambda expected, found: compared.append(found) or ["another"])
+    found = kill_and_resume(server, "collect", folder, (0, 3), np.random.default_rng(0), fork_units=True)
+    assert found.compared == 3 and found.differences == ["another"] * len(compared)
+    assert len(compared) == 1 + found.compared + found.resumed  # the first of one that was not killed
+    assert all(f"{OUTPUT}/settings.json" in content for content in compared)
+
+
+def test_kills_before_a_change_reach_the_units_of_a_comparison(server: CommandServer, folder: Path) -> None:
+    arguments = (*COMMANDS["compare"], "--output", OUTPUT)
+    with TemporaryDirectory(dir=folder) as path:
+        whole = server.run(arguments, Path(path), fork_units=True)
+        assert whole.code == 0 and any("/models/" in file for file in whole.opened)
+    for share in (0.4, 0.6, 0.8):
+        with TemporaryDirectory(dir=folder) as path:
+            number = int(share * whole.changes)
+            killed = server.run(arguments, Path(path), fork_units=True, kill_at=number)
+            assert killed.code is None and killed.changes in range(number - 1, number + 8)  # two at a time
+            assert any("/models/" in file for file in killed.opened)
+            assert not list(Path(path).rglob("report.json"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -50,17 +77,18 @@ def test_commands_name_a_full_disk_in_a_line_and_write_nothing_in_its_place(
     arguments = (*COMMANDS[name], "--output", OUTPUT)
     with TemporaryDirectory(dir=folder) as path:
         for size in (0, 600):
-            ended = server.run(arguments, Path(path), file_size=size)
+            ended = server.run(arguments, Path(path), fork_units=True, file_size=size)
             assert ended.code == 1 and "Traceback" not in ended.output
             line = ended.output.splitlines()[-1]
-            if name == "compare" and size:  # its units tell in their logs
+            if name == "compare" and size:  # its units tell, each in a line
                 assert line == "generative-policies: some units failed, see above"
+                assert " failed, OSError: [Errno 27] File too large: '" in ended.output
             else:
                 assert line.startswith("generative-policies: [Errno 27] File too large: '")
                 assert line.endswith("'") and path in line
             left = [file for file in Path(path).rglob("*") if file.name.endswith((".new", ".lock"))]
             assert not left and not (Path(path) / OUTPUT / "settings.json").exists()
-        ended = server.run(arguments, Path(path))
+        ended = server.run(arguments, Path(path), fork_units=True)
         assert ended.code == 0
         opened = [Path(file) for file in ended.opened if Path(file).is_relative_to(path)]
         final = [file for file in opened if ".new/" not in str(file)]  # all else may stay unfinished where it is

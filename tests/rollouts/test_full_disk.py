@@ -104,7 +104,7 @@ WRITTEN: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]
     "animation": ("a.gif", lambda path: save_animation(np.ones((3, 5, 2)), path, "title", [0, 1]), nothing),
     "video": ("video.mp4", write_video, nothing),
 }
-REPLACES = sorted(set(WRITTEN) - {"dataset", "video", "state of a training"})  # the others refuse, remove, or go on
+REPLACES = sorted(set(WRITTEN) - {"dataset", "state of a training"})  # the others refuse, or go on
 
 
 def place_of(name: str, folder: Path) -> Path:

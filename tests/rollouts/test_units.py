@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import select
 import signal
 from pathlib import Path
@@ -24,6 +25,15 @@ def fail(value: int) -> dict[str, Any]:
     if value == 3:
         raise ValueError("three is too many")
     return double(value)
+
+
+def fill(value: int) -> dict[str, Any]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3, 3))
+    return {"value": value}
+
+
+def end(value: int) -> dict[str, Any]:
+    os._exit(7)
 
 
 def die_once(folder: str, value: int) -> dict[str, Any]:
@@ -67,7 +77,32 @@ def test_a_unit_that_keeps_failing_is_reported_with_its_log_and_the_rest_goes_on
     assert [failure.unit for failure in failures] == ["unit-3"]
     log = failures[0].log.read_text()
     assert log.count("ValueError: three is too many") == 2  # it was tried twice
-    assert "unit-3 failed" in capfd.readouterr().err
+    assert f"unit-3 failed, ValueError: three is too many: {failures[0].log}" in capfd.readouterr().err
+
+
+def test_the_error_of_a_unit_is_said_where_its_log_cannot_be_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units_module, "_context", lambda module: FORK)
+    _, failures = run_units(fill, units(1), tmp_path)
+    said = capfd.readouterr().err
+    assert [failure.unit for failure in failures] == ["unit-1"] and failures[0].log.stat().st_size <= 3
+    assert f"unit-1 failed, OSError: [Errno 27] File too large: '{tmp_path / 'unit-1.json'}': " in said
+    (tmp_path / "unit-1.log").unlink()
+    (tmp_path / "unit-1.log").mkdir()
+    run_units(double, units(1), tmp_path)
+    assert f"unit-1 failed, IsADirectoryError: [Errno 21] Is a directory: '{tmp_path / 'unit-1.log'}'" in (
+        capfd.readouterr().err
+    )
+
+
+def test_a_unit_that_keeps_dying_without_a_word_is_reported_with_its_exit_code(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units_module, "_context", lambda module: FORK)
+    run_units(end, units(1, 2), tmp_path, processes=2)
+    said = capfd.readouterr().err
+    assert "unit-1 failed, exit code 7: " in said and "unit-2 failed, exit code 7: " in said
 
 
 def test_a_unit_that_was_killed_is_tried_again(tmp_path: Path) -> None:
@@ -92,8 +127,9 @@ def test_a_unit_ends_with_the_process_that_started_it(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow  # 15 s
-def test_ray_gives_the_same_results_and_reports_failures(tmp_path: Path) -> None:
+def test_ray_gives_the_same_results_and_reports_failures(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     results, failures = run_units(fail, units(1, 3, 4), tmp_path, processes=2, ray=True)
     assert {name: result["value"] for name, result in results.items()} == {"unit-1": 2, "unit-4": 8}
     assert [failure.unit for failure in failures] == ["unit-3"]
     assert failures[0].log.read_text().count("ValueError: three is too many") >= 2
+    assert "unit-3 failed, ValueError: three is too many: " in capfd.readouterr().err

@@ -128,6 +128,38 @@ def test_a_robot_that_is_the_source_has_nothing_to_recover(folder: Path, tmp_pat
     assert report["arms"]["untranslated"]["recovered"] is None
 
 
+@pytest.mark.slow  # 20 s
+def test_a_finished_comparison_is_left_as_it_is_and_another_one_takes_its_whole_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = CompareSettings(
+        "Reacher-v5", arms=("source", "untranslated"), shifts=("none",), episodes=4, video_episodes=1, output=tmp_path
+    )
+    out = tmp_path / "Reacher-v5-none"
+
+    def times() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}
+
+    report = compare(first)
+    written = times()
+    assert set(written) == {"report.json", "report.md", "comparison.png", "comparison.mp4"}
+    capsys.readouterr()
+    again = compare(replace(first, processes=1, num_envs=2))
+    assert times() == written and capsys.readouterr().out == f"{out} is complete\n"
+    assert again["none"]["arms"] == json.loads(json.dumps(report["none"]["arms"])) and not again["none"]["failed"]
+
+    # Without a video, that of another run is not kept.
+    compare(replace(first, video_episodes=0))
+    assert set(times()) == set(written) - {"comparison.mp4"}
+    # A video that could not be made is tried again.
+    with monkeypatch.context() as without:
+        without.setenv("MUJOCO_GL", "disabled")
+        compare(first)
+    assert set(times()) == set(written) - {"comparison.mp4"} and "no video: " in capsys.readouterr().err
+    compare(first)
+    assert set(times()) == set(written)
+
+
 def test_a_failing_unit_is_reported_and_the_others_stand(folder: Path, tmp_path: Path) -> None:
     broken = settings(folder, tmp_path, arms=("source", "untranslated", "mlp"), seeds=(0,))
     out = tmp_path / "Cart-v0-Mirrored-v0-none"

@@ -15,6 +15,7 @@ from generative_policies.checkpoints import load
 from generative_policies.rollouts import command_line, video
 from generative_policies.rollouts.commands import demo
 from generative_policies.rollouts.commands.demo import DemoSettings
+from tests.file_limits import full_disk
 
 ARMS = ["source", "untranslated", "linear", "flow_prior_conditioned"]
 
@@ -71,11 +72,30 @@ def test_without_rendering_it_says_so_and_goes_on(
     path = tmp_path / "comparison.mp4"
     path.write_bytes(b"of an earlier run")
     settings = DemoSettings(output=tmp_path)
-    demo.write_video(settings, settings.tasks(), dict.fromkeys(settings.tasks(), tmp_path / "absent"))
+    assert not demo.write_video(settings, settings.tasks(), dict.fromkeys(settings.tasks(), tmp_path / "absent"), path)
     said = capsys.readouterr().err
     assert "no video: offscreen rendering is not available (disabled:" in said
     assert len(said.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
+    assert path.read_bytes() == b"of an earlier run"  # until there is a new report
+
+
+def test_without_a_video_that_of_an_earlier_run_goes_when_the_new_report_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_arm(*arguments: Any) -> dict[str, Any]:
+        return {"seed": 0, "returns": [1.0, 2.0], "successes": [True, False], "target_steps": 1}
+
+    monkeypatch.setattr(demo, "run_arm", run_arm)
+    earlier = {name: f"{name} of an earlier run".encode() for name in ("comparison.mp4", "report.json")}
+    for name, content in earlier.items():
+        (tmp_path / name).write_bytes(content)
+    settings = DemoSettings(video_episodes=0, output=tmp_path)
+    with full_disk(2_000), pytest.raises(OSError, match=f"File too large: '{tmp_path / 'comparison.png'}'$"):
+        demo.demo(settings)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
+    demo.demo(settings)
+    assert {path.name for path in tmp_path.iterdir()} == {"comparison.png", "report.json"}
+    assert report(tmp_path)["settings"]["video_episodes"] == 0
 
 
 @pytest.mark.parametrize("backend", ["nonsense", "disabled"])
