@@ -176,8 +176,9 @@ def main(settings: Settings) -> bool:
     table = (
         f"{format_table(report)}\n\n`{command}`: {report['cases']} broken or hostile files in {report['seconds']:.0f} "
         "s. *Loaded* is a file whose damage nothing could tell, such as another weight: what it holds answers in the "
-        "right shape. *Refused* is one that the library's own error names. All else would be a violation: another "
-        "error, code that runs, memory or time beyond bounds, a file elsewhere, a process that dies.\n"
+        "right shape. *Refused* is one that the library's own error names, an env spec by its argument. All else would "
+        "be a violation: another error, code that runs, memory or time beyond bounds, a file elsewhere, a process that "
+        "dies.\n"
     )
     print(f"\n{table}")
     write_json(settings.output / f"{NAME}.json", replace(settings, output=Path()), report)

@@ -101,8 +101,8 @@ def run_case(
                 complaint = f"answers in the shape {shapes[0]}, expected {shapes[1]}"
         except subject.errors as caught:
             outcome, error = "refused", type(caught).__name__
-            if not str(caught) or (subject.is_file and not _names(case, str(caught))):
-                complaint = f"{error} does not name the file: {caught!s:.300}"
+            if not subject.names(case, caught):
+                complaint = f"{error} does not name the {'file' if subject.is_file else 'argument'}: {caught!s:.300}"
         except OutOfTime:
             complaint = f"takes more than {MAX_SECONDS} s"
         except BaseException as caught:
@@ -128,10 +128,6 @@ def run_case(
         "seconds": seconds,
         "megabytes": peak,
     }
-
-
-def _names(case: Path, message: str) -> bool:
-    return str(case) in message
 
 
 def _forget_peak() -> float:

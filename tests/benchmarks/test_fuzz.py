@@ -8,9 +8,11 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -112,6 +114,36 @@ def test_the_watch_sees_it(
     result = run_case(subject, tmp_path / "sound", tmp_path / "cases", [0], watch, lambda mutation: None)
     assert result["outcome"] == "violation"
     assert re.search(message, result["complaint"]), result["complaint"]
+
+
+RAW: tuple[Exception, ...] = (
+    ValueError("The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()"),
+    TypeError("ufunc 'isfinite' not supported for the input types"),
+    TypeError("float() argument must be a string or a real number, not 'dict'"),
+    ValueError("could not convert string to float: 'x'"),
+    AttributeError("wrapper RewiredMotorsWrapper has no attribute 'uint8'"),
+    AttributeError("'int' object has no attribute 'shape'"),
+    TypeError("'<' not supported between instances of 'list' and 'int'"),
+)
+NAMED: tuple[Exception, ...] = (
+    TypeError("limit must be a number, got [1.0, 2.0]"),
+    ValueError("mass must be positive and finite, got -1"),
+    TypeError("InverseDynamicsWrapper.__init__() got an unexpected keyword argument 'evil'"),
+    AttributeError("source_observation names 'uint8', which the env does not have"),
+    ValueError("InverseDynamicsWrapper around InvertedPendulum-v5 at step 0: expected numbers as actions"),
+    CheckpointError("/etc/passwd is no folder"),
+    gymnasium.error.NameNotFound("Environment `x` doesn't exist."),
+)
+
+
+@pytest.mark.parametrize("error", [*RAW, *NAMED], ids=str)
+def test_a_refused_env_spec_has_its_argument_named(
+    error: Exception, pristine: Path, watch: Watch, tmp_path: Path, timed: None
+) -> None:
+    subject = replace(SUBJECTS["env spec"], use=lambda folder: raise_error(error))
+    result = run_case(subject, pristine / "env spec", tmp_path, [0], watch, lambda mutation: None)
+    assert result["outcome"] == ("violation" if error in RAW else "refused"), result["complaint"]
+    assert ("does not name the argument" in result["complaint"]) is (error in RAW)
 
 
 def test_a_worker_that_dies_is_a_violation_and_the_next_goes_on(pristine: Path, tmp_path: Path) -> None:
