@@ -61,6 +61,8 @@ class PlanarArmEnv(MujocoEnv, EzPickle):
     ) -> None:
         EzPickle.__init__(self, arm, proprioception, render_mode, width, height, camera_name)
         self.arm = arm_spec(arm)
+        if not isinstance(proprioception, bool | np.bool_):
+            raise TypeError(f"proprioception must be True or False, got {proprioception!r:.100}")
         self.proprioception = proprioception
         self.reached = False
         size = self.task_dim + 3 * self.arm.num_joints * proprioception

@@ -10,6 +10,8 @@ import mujoco
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
+from generative_policies.data.arrays import as_float
+
 
 @dataclass(frozen=True)
 class DynamicsShift:
@@ -51,8 +53,8 @@ class DynamicsShift:
                 continue
             if isinstance(factor, bool) or not isinstance(factor, int | float | np.floating):
                 raise ValueError(f"{field.name} must be a number, got {factor!r}")
-            if not (math.isfinite(factor) and factor > 0):
-                raise ValueError(f"{field.name} must be positive and finite, got {factor!r}")
+            if not (math.isfinite(as_float(factor)) and factor > 0):
+                raise ValueError(f"{field.name} must be positive and finite, got {factor!r:.100}")
             object.__setattr__(self, field.name, float(factor))
         if self.bodies is not None:
             names = self.bodies

@@ -9,6 +9,7 @@ import numpy as np
 from mujoco import minimize
 from numpy.typing import NDArray
 
+from generative_policies.data.arrays import as_float
 from generative_policies.envs.exact_dynamics import ExactDynamics, Floats, StepResiduals
 
 # Where a search starts again: at the best of random actions, then around the best so far, in shares of half a range.
@@ -58,8 +59,9 @@ class ExactInverseDynamics:
     def __init__(self, env: gymnasium.Env[Any, Any], num_starts: int = 36, tolerance: float = 1e-7) -> None:
         if not isinstance(num_starts, int | np.integer) or isinstance(num_starts, bool) or num_starts < 1:
             raise ValueError(f"num_starts must be an integer of at least 1, got {num_starts!r}")
-        if not isinstance(tolerance, int | float | np.floating) or not 0 <= tolerance < np.inf:
-            raise ValueError(f"tolerance must be a finite number of at least 0, got {tolerance!r}")
+        known = isinstance(tolerance, int | float | np.floating) and not isinstance(tolerance, bool)
+        if not known or not 0 <= as_float(tolerance) < np.inf:
+            raise ValueError(f"tolerance must be a finite number of at least 0, got {tolerance!r:.100}")
         self.dynamics = ExactDynamics(env)
         self.num_starts = num_starts
         self.tolerance = tolerance

@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from generative_policies.data.arrays import as_float
 from generative_policies.envs.arm_envs import ArmReachEnv, Step
 from generative_policies.envs.planar_arm import ARMS, FINGER_CONTACT, OBJECT_CONTACT, ArmSpec, Floats
 
@@ -72,7 +73,8 @@ class DetourController:
         lookahead: How far the set-point is ahead of the finger [m].
 
     Raises:
-        ValueError: If the arm has other actuators.
+        TypeError: If ``arm`` is no ``ArmSpec``.
+        ValueError: If the arm has other actuators, or another argument is out of its range.
 
     Example:
         >>> from generative_policies.envs.planar_arm import arm_spec
@@ -83,14 +85,17 @@ class DetourController:
     """
 
     def __init__(self, arm: ArmSpec, side: Literal["left", "right"], lookahead: float = 0.12) -> None:
+        if not isinstance(arm, ArmSpec):
+            raise TypeError(f"arm must be an ArmSpec, got {type(arm).__name__}")
         if arm.actuator != "position":
             raise ValueError(f"the controller needs position servos, got an arm with {arm.actuator} actuators")
         if not isinstance(side, str) or side not in ("left", "right"):
             raise ValueError(f"side must be 'left' or 'right', got {side!r}")
         self.arm = arm
         self.sign = 1.0 if side == "left" else -1.0
-        if not isinstance(lookahead, int | float | np.floating) or not 0 < lookahead < np.inf:
-            raise ValueError(f"lookahead must be a positive and finite number [m], got {lookahead!r}")
+        known = isinstance(lookahead, int | float | np.floating) and not isinstance(lookahead, bool)
+        if not known or not 0 < as_float(lookahead) < np.inf:
+            raise ValueError(f"lookahead must be a positive and finite number [m], got {lookahead!r:.100}")
         self.lookahead = lookahead
 
     def act(self, observation: Floats) -> NDArray[np.float32]:

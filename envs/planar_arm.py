@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from generative_policies.data.arrays import as_float
+
 Floats = NDArray[np.float64]
 
 ACTUATORS = ("torque", "position")
@@ -63,8 +65,8 @@ class ArmSpec:
             if isinstance(entries, str) or not isinstance(entries, Sequence):
                 raise ValueError(f"{field.name} must be a sequence of numbers, one a joint, got {entries!r}")
             for entry in entries:
-                if isinstance(entry, bool) or not isinstance(entry, int | float) or not math.isfinite(entry):
-                    raise ValueError(f"{field.name} must hold finite numbers, got {entry!r}")
+                if isinstance(entry, bool) or not isinstance(entry, int | float) or not math.isfinite(as_float(entry)):
+                    raise ValueError(f"{field.name} must hold finite numbers, got {entry!r:.100}")
             # A JSON round trip makes lists of tuples.
             object.__setattr__(self, field.name, tuple(float(entry) for entry in entries))
             if len(getattr(self, field.name)) != len(self.link_lengths) or not entries:

@@ -7,6 +7,8 @@ import gymnasium
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
+from generative_policies.data.arrays import as_float
+
 
 class SuccessCriterion(NamedTuple):
     """What counts as success in an env that reports none: the arguments of ``SuccessWrapper``."""
@@ -75,8 +77,8 @@ class SuccessWrapper(
                 raise ValueError(f"{name}={(start, stop)} leaves the observation's range (0, {shape[0]})")
         if goal is not None and achieved[1] - achieved[0] != goal[1] - goal[0]:
             raise ValueError(f"achieved={achieved} and goal={goal} must be equally wide")
-        if not 0 < threshold < np.inf:
-            raise ValueError(f"threshold must be positive and finite, got {threshold}")
+        if not 0 < as_float(threshold) < np.inf:
+            raise ValueError(f"threshold must be positive and finite, got {threshold!r:.100}")
         self.achieved = slice(*achieved)
         self.goal = None if goal is None else slice(*goal)
         self.threshold = threshold

@@ -177,9 +177,16 @@ def brief(error: Exception) -> str:
 
 
 def find_folder(path: str | os.PathLike[str]) -> Path:
-    """Return where a checkpoint stands, also while a newer one takes its place."""
+    """Return where a checkpoint stands, also while a newer one takes its place.
+
+    Raises:
+        CheckpointError: If the path is none that a file could have, such as one that is too long.
+    """
     folder = Path(path).absolute()
-    return previous(folder) if not folder.exists() and previous(folder).is_dir() else folder
+    try:
+        return previous(folder) if not folder.exists() and previous(folder).is_dir() else folder
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from error
 
 
 def read_config(file: Path) -> Mapping[str, Any]:

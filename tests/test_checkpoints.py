@@ -392,3 +392,10 @@ def test_the_payload_would_leave_its_mark(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
         load(tmp_path / "nowhere")
+
+
+def test_a_path_that_no_file_can_have_is_named() -> None:
+    for path in ("a" * 10_000, "b/" * 3_000, "\x00", "\ud800"):
+        with pytest.raises(CheckpointError) as error:
+            load(path)
+        assert str(Path(path)) in str(error.value)

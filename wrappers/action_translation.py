@@ -46,7 +46,7 @@ class Translation(ActionTransform):
                     f"{target.shape[0]}: pass source_action_space"
                 )
             source_action_space = target
-        source = bounded_box("source_action_space", as_box(source_action_space))
+        source = bounded_box("source_action_space", as_box("source_action_space", source_action_space))
         if source.shape[0] != model.source_action_dim:
             raise ValueError(
                 f"the translator takes source actions of width {model.source_action_dim}, but "
@@ -117,7 +117,7 @@ class ActionTranslationWrapper(TransformWrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(
             self,
             translator=record_model(translator, "generative_policies.checkpoints.save"),
-            source_action_space=record_box(source_action_space),
+            source_action_space=record_box("source_action_space", source_action_space),
             source_observation=source_observation
             if source_observation is None or isinstance(source_observation, str | int | InMemory)
             else InMemory(source_observation, "make it an attribute of the env and pass its name"),
@@ -137,8 +137,19 @@ class ActionTranslationWrapper(TransformWrapper, RecordConstructorArgs):
 
 
 def observation_map(source: Any, get_attribute: Callable[[str], Any]) -> ObservationMap | None:
-    """Return the map that a wrapper's ``source_observation`` stands for, ``None`` for the whole observation."""
+    """Return the map that a wrapper's ``source_observation`` stands for, ``None`` for the whole observation.
+
+    Raises:
+        AttributeError: If the env has no attribute of its name.
+    """
     source = from_record(source)
     if source is None:
         return None
-    return ObservationMap(get_attribute(source) if isinstance(source, str) else source)
+    if not isinstance(source, str):
+        return ObservationMap(source)
+    try:
+        return ObservationMap(get_attribute(source))
+    except AttributeError as error:
+        raise AttributeError(
+            f"source_observation names {source!r:.100}, which the env does not have: {error}"
+        ) from error

@@ -10,7 +10,9 @@ from gymnasium.spaces import Box, Dict, Space
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
+from generative_policies.data.arrays import as_array
 from generative_policies.inverse_dynamics import InverseDynamics
+from generative_policies.models.dimensions import check_flag, check_number
 from generative_policies.policies.observation_map import Rows
 from generative_policies.wrappers.recording import from_record, record_model
 from generative_policies.wrappers.transform_wrapper import TransformWrapper
@@ -38,8 +40,8 @@ class PlannedChange(ActionTransform):
             raise ValueError(
                 f"the inverse dynamics gives actions of width {model.action_dim}, the env takes {target.shape[0]}"
             )
-        if not (np.isfinite(limit) and limit > 0):
-            raise ValueError(f"limit must be positive and finite, got {limit}")
+        limit = check_number("limit", limit, positive=True, below=float(np.finfo(np.float32).max))
+        check_flag("absolute", absolute)
         # What is planned: the leading part of a vector, or the vectors of a dictionary, in the order of their names.
         if isinstance(observation_space, Dict):
             self.entries = [
@@ -66,9 +68,11 @@ class PlannedChange(ActionTransform):
             center = statistics.mean.double().cpu().numpy()[:size]
         if spread is None and statistics is not None:
             spread = statistics.std.double().cpu().numpy()[:size]
-        scale = np.asarray(spread, dtype=np.float64)
-        if scale.shape != (size,) or not (np.isfinite(scale).all() and (scale > 0).all()):
-            raise ValueError(f"spread must be {size} positive numbers, got {spread}")
+        scale = as_array("spread", spread)
+        known = scale.shape == (size,) and scale.dtype.kind in "fiu"
+        if not known or not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError(f"spread must be {size} positive numbers, got {spread!r:.200}")
+        scale = scale.astype(np.float64)
         self.absolute, self.center, self.scale = absolute, center, scale
         self.noise_dim = model.noise_dim
         super().__init__(observation_space, target, Box(-limit, limit, (size,), np.float32), block)
@@ -112,7 +116,7 @@ class InverseDynamicsWrapper(TransformWrapper, RecordConstructorArgs):
         block: The model sees a batch padded to this many rows; 1 is fastest.
 
     Raises:
-        TypeError: If a space is not a Box, or ``inverse_dynamics`` is something else.
+        TypeError: If a space is not a Box, or ``inverse_dynamics``, ``absolute`` or ``limit`` is something else.
         ValueError: If widths do not fit, the action space is unbounded, or ``limit`` or ``spread`` is not positive.
 
     Example:
@@ -137,7 +141,7 @@ class InverseDynamicsWrapper(TransformWrapper, RecordConstructorArgs):
             inverse_dynamics=record_model(inverse_dynamics, "generative_policies.checkpoints.save"),
             absolute=absolute,
             limit=limit,
-            spread=None if spread is None else np.asarray(spread).tolist(),
+            spread=None if spread is None else as_array("spread", spread).tolist(),
             block=block,
             _disable_deepcopy=True,
         )

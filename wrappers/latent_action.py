@@ -34,7 +34,7 @@ class LatentAction(ActionTransform):
         self.policy = loaded_policy(policy, ChunkPolicy, kind, observation_space, target)
         if self.policy.noise_dim == 0:
             raise ValueError(f"{type(self.policy).__name__} takes no noise, there is nothing to steer it by")
-        limit = check_number("limit", limit, positive=True)
+        limit = check_number("limit", limit, positive=True, below=float(np.finfo(np.float32).max))
         self.steps_per_action = self.policy.replan_interval
         self._taken = 0
         self._plan: NDArray[Any] | None = None

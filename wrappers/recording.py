@@ -53,33 +53,47 @@ def record_model(model: Any, save: str) -> Any:
     return model if isinstance(model, InMemory) else InMemory(model, f"save it with {save} and pass the path")
 
 
-def record_box(space: Any) -> Any:
-    """Return a Box, or a mapping that stands for one, in plain lists and words; ``None`` as it is."""
-    box = as_box(space)
+def record_box(name: str, space: Any) -> Any:
+    """Return a Box, or a mapping that stands for one, in plain lists and words; ``None`` as it is.
+
+    Args:
+        name: The argument's name, for messages.
+        space: The Box, or the mapping.
+    """
+    box = as_box(name, space)
     if not isinstance(box, Box):
         return box
     return {"low": box.low.tolist(), "high": box.high.tolist(), "dtype": np.dtype(box.dtype).name}
 
 
-def as_box(space: Any) -> Any:
+def as_box(name: str, space: Any) -> Any:
     """Return the Box of a mapping of its ``low``, ``high`` and ``dtype``; anything else as it is.
+
+    Args:
+        name: The argument's name, for messages.
+        space: The Box, or the mapping.
 
     Raises:
         TypeError: If the dtype is no word.
-        ValueError: If a bound is missing, or a name is another, or the dtype is.
+        ValueError: If a bound is missing, or a name is another, or the dtype is, or the bounds make no Box.
     """
     if not isinstance(space, Mapping):
         return space
     if not {"low", "high"} <= set(space) <= {"low", "high", "dtype"}:
-        raise ValueError(f"a space is described by its low and high, and a dtype; got {sorted(space)}")
+        raise ValueError(f"{name} is described by its low and high, and a dtype; got {list(space)!r:.200}")
     dtype: Any = space.get("dtype", "float32")
     if not isinstance(dtype, str | np.dtype | type):
-        raise TypeError(f"the dtype of a space is a word such as float32, got {dtype!r}")
+        raise TypeError(f"the dtype of {name} is a word such as float32, got {dtype!r:.50}")
     # A string's own length is part of its type, of gigabytes if it likes.
     if isinstance(dtype, str) and dtype not in DTYPES:
-        raise ValueError(f"the dtype of a space is one of {', '.join(DTYPES)}; got {dtype!r:.50}")
+        raise ValueError(f"the dtype of {name} is one of {', '.join(DTYPES)}; got {dtype!r:.50}")
     dtype = np.dtype(dtype)
-    return Box(np.asarray(space["low"], dtype=dtype), np.asarray(space["high"], dtype=dtype), dtype=dtype.type)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and is refused later
+            low, high = (np.asarray(space[bound], dtype=dtype) for bound in ("low", "high"))
+        return Box(low, high, dtype=dtype.type)
+    except (AssertionError, OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} is described by numbers as its low and high: {error}") from error
 
 
 def from_record(value: Any) -> Any:

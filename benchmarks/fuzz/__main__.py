@@ -1,4 +1,4 @@
-"""Fuzz everything that the library reads: ten thousand broken and hostile files, and what came of each."""
+"""Fuzz everything that the library reads: sixteen thousand broken and hostile files, and what came of each."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from typing import Any
 import tyro
 from tqdm import tqdm
 
+from benchmarks.fuzz.descriptions import DESCRIBED
 from benchmarks.fuzz.subjects import SUBJECTS
 from benchmarks.fuzz.worker import MAX_SECONDS, make_pristine
 from generative_policies.atomic_files import write_file
@@ -32,6 +33,8 @@ class Settings:
 
     cases: int = 12_000
     """Broken files in all, shared evenly by the kinds."""
+    examples: int = 4_000
+    """Models that hypothesis describes, a kind of their own."""
     seed: int = 0
     """Of what is broken and how."""
     kinds: tuple[str, ...] = tuple(SUBJECTS)
@@ -45,6 +48,8 @@ class Settings:
             raise ValueError(f"kinds must be some of {', '.join(SUBJECTS)}; got {unknown}")
         if not self.kinds or self.cases < len(self.kinds):
             raise ValueError(f"expected a kind, and a case for each at least; got {self.kinds} and {self.cases} cases")
+        if self.examples < 0:
+            raise ValueError(f"examples must be at least 0, got {self.examples}")
 
 
 def run_cases(kind: str, count: int, seed: int, pristine: Path, log: Path) -> Iterator[dict[str, Any]]:
@@ -161,12 +166,14 @@ def main(settings: Settings) -> bool:
     share, more = divmod(settings.cases, len(settings.kinds))
     results: list[dict[str, Any]] = []
     started = time.perf_counter()
-    with TemporaryDirectory() as folder, tqdm(total=settings.cases, desc=NAME, unit="case") as bar:
+    counts = {kind: share + (number < more) for number, kind in enumerate(settings.kinds)}
+    counts |= {DESCRIBED: settings.examples} if settings.examples else {}
+    with TemporaryDirectory() as folder, tqdm(total=sum(counts.values()), desc=NAME, unit="case") as bar:
         make_pristine(Path(folder))
-        for number, kind in enumerate(settings.kinds):
+        for kind, count in counts.items():
             bar.set_postfix_str(kind)
             log = settings.output / f"{NAME}.log"
-            for result in run_cases(kind, share + (number < more), settings.seed, Path(folder), log):
+            for result in run_cases(kind, count, settings.seed, Path(folder), log):
                 results.append(result)
                 bar.update()
                 if result["complaint"]:
@@ -177,8 +184,10 @@ def main(settings: Settings) -> bool:
     table = (
         f"{format_table(report)}\n\n`{command}`: {report['cases']} broken or hostile files in {report['seconds']:.0f} "
         "s. *Loaded* is a file whose damage nothing could tell, such as another weight: what it holds answers in the "
-        "right shape. *Refused* is one that the library's own error names. All else would be a violation: another "
-        "error, code that runs, memory or time beyond bounds, a file elsewhere, a process that dies.\n"
+        "right shape. *Refused* is one that the library's own error names, an env spec by its argument. All else would "
+        "be a violation: another error, code that runs, memory or time beyond bounds, a file elsewhere, a process that "
+        f"dies. A *{DESCRIBED}* is hypothesis's: a sound one has to load and to answer in finite numbers, one with an "
+        "argument changed, or of anything, to do so or to be refused.\n"
     )
     print(f"\n{table}")
     write_json(settings.output / f"{NAME}.json", replace(settings, output=Path()), report)

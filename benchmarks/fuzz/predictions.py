@@ -17,37 +17,43 @@ MAX_ENTRIES = 10_000_000
 
 
 def ask(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Return the shape of a model's answer to rows of zeros, and the shape that it should have.
+    """Return the shape of a model's answer, and the shape that it should have, see ``answer``."""
+    found = answer(model)
+    return None if found is None else (tuple(found[0].shape), found[1])
+
+
+def answer(model: Any) -> tuple[Any, tuple[int, ...]] | None:
+    """Return a model's answer to rows of zeros, and the shape that it should have.
 
     Args:
         model: What ``load`` or ``OnnxModel.load`` returned; parts of models are asked for nothing.
     """
     noise = torch.Generator().manual_seed(0)
-    answer: Any
+    found: Any
     if isinstance(model, GenerativeModel):
         source = None if model.source_shape is None else _zeros(model.source_shape)
         condition = None if model.encoder is None else _inputs(model.encoder)
-        answer = model.predict(ROWS if source is None else None, condition, source, generator=noise)
-        return tuple(answer.shape), (ROWS, *model.sample_shape)
+        found = model.predict(ROWS if source is None else None, condition, source, generator=noise)
+        return found, (ROWS, *model.sample_shape)
     if isinstance(model, ActionTranslator):
         obs = _inputs(model.observation_encoder)
-        answer = model.predict(obs, _zeros((model.source_action_dim,)), generator=noise)
-        return answer.shape, (ROWS, model.action_dim)
+        found = model.predict(obs, _zeros((model.source_action_dim,)), generator=noise)
+        return found, (ROWS, model.action_dim)
     if isinstance(model, InverseDynamics):
         encoder = model.observation_encoder
         obs = _zeros((model.obs_dim,)) if encoder is None else _inputs(encoder)
         next_obs = _zeros((model.next_obs_dim,)) if encoder is None else _inputs(encoder)
-        answer = model.predict(obs, next_obs, generator=noise)
-        return answer.shape, (ROWS, model.action_dim)
+        found = model.predict(obs, next_obs, generator=noise)
+        return found, (ROWS, model.action_dim)
     if isinstance(model, MlpForwardDynamics) or type(model).__name__ == "OnnxForwardDynamics":
-        answer = model.predict(_zeros((model.obs_dim,)), _zeros((model.action_dim,)))
-        return answer.shape, (ROWS, model.obs_dim)
+        found = model.predict(_zeros((model.obs_dim,)), _zeros((model.action_dim,)))
+        return found, (ROWS, model.obs_dim)
     if isinstance(model, FlowPlanner):
-        answer = model.predict(_zeros((model.obs_dim,)), generator=noise)
-        return answer.shape, (ROWS, *model.flow.sample_shape)
+        found = model.predict(_zeros((model.obs_dim,)), generator=noise)
+        return found, (ROWS, *model.flow.sample_shape)
     if hasattr(model, "target_shape"):  # a regressor, or an exported one
-        answer = model.predict(_inputs(model.encoder))
-        return tuple(answer.shape), (ROWS, *model.target_shape)
+        found = model.predict(_inputs(model.encoder))
+        return found, (ROWS, *model.target_shape)
     return None
 
 

@@ -1,9 +1,11 @@
 """Everything that the library reads from files: how a sound one is made, broken, and used."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from benchmarks.fuzz.predictions import ask
 from generative_policies.action_translation import FlowActionPriorConditionedTranslator, MlpActionTranslator
 from generative_policies.checkpoints import CheckpointError, load, save
 from generative_policies.data import DatasetError, Demonstrations, TransitionDataset
-from generative_policies.envs import make_env
+from generative_policies.envs import DynamicsShift, DynamicsShiftWrapper, RewiredMotorsWrapper, make_env
 from generative_policies.export import OnnxModel, export_onnx
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.inverse_dynamics import FlowInverseDynamics, MlpInverseDynamics
@@ -50,6 +52,12 @@ from generative_policies.training import FitSettings, fit
 from generative_policies.wrappers import ActionTranslationWrapper, InverseDynamicsWrapper
 
 Mutation = Callable[[Path, Rng], str]
+ENV_ID = "InvertedPendulum-v5"  # of specs
+
+
+def names_file(folder: Path, error: Exception) -> bool:
+    """Return whether an error names the file, or the folder, of a case."""
+    return str(folder) in str(error)
 
 
 @dataclass(frozen=True)
@@ -61,13 +69,15 @@ class Subject:
         use: Reads one, uses what it holds, and returns the shape of an answer beside the shape it should have.
         errors: What ``use`` may raise.
         mutations: By the end of a file's name, what breaks one while it stays of its kind.
-        is_file: Whether it is read from a file, whose bytes may be anything, and which an error has to name.
+        names: Whether an error of these says what it is about: the file, unless something else is given.
+        is_file: Whether it is read from a file, whose bytes may be anything.
     """
 
     make: Callable[[Path], None]
     use: Callable[[Path], Any]
     errors: tuple[type[Exception], ...]
     mutations: Mapping[str, tuple[Mutation, ...]]
+    names: Callable[[Path, Exception], bool] = names_file
     is_file: bool = True
 
     def mutate(self, folder: Path, mark: Path, rng: Rng) -> str:
@@ -253,7 +263,7 @@ def make_specs(folder: Path) -> None:
     save(random_weights(MlpActionTranslator(1, 4, (8,))), translator)
     save(random_weights(MlpInverseDynamics(1, 4, (8,))), inverse)
     shifted: dict[str, Any] = {"shift": {"mass": 1.5, "gear": 0.9}, "motors": [0], "motor_signs": [-1]}
-    env = make_env("InvertedPendulum-v5", **shifted)
+    env = make_env(ENV_ID, **shifted)
     space = Box(-1.0, 1.0, (1,))
     envs = [
         ActionTranslationWrapper(env, translator, space, 4),
@@ -289,10 +299,34 @@ def use_spec(folder: Path) -> Any:
     else:
         known = ("shift", "motors", "motor_signs")
         given = arguments if isinstance(arguments, dict) else {"shift": arguments}
-        env = make_env("InvertedPendulum-v5", **{name: given[name] for name in known if name in given})
+        env = make_env(ENV_ID, **{name: given[name] for name in known if name in given})
     env.reset(seed=0)
     observation, *_ = env.step(np.zeros(env.action_space.shape or (), np.float32))
     return observation.shape, env.observation_space.shape
+
+
+WRAPPERS = (ActionTranslationWrapper, DynamicsShiftWrapper, InverseDynamicsWrapper, RewiredMotorsWrapper)
+SPEC_NAMES = {field.name for field in fields(DynamicsShift)} | {
+    name for cls in WRAPPERS for name in signature(cls.__init__).parameters if name not in ("self", "env")
+}
+# Whole words, or what Python says of a call with other arguments than a class has.
+SPEC_NAMED = re.compile(
+    "|".join(
+        [
+            *(rf"\b{name}\b" for name in sorted(SPEC_NAMES | {"motor_signs", ENV_ID})),
+            *(rf"{cls.__name__}\.__init__\(\)" for cls in WRAPPERS),
+        ]
+    )
+)
+
+
+def names_argument(folder: Path, error: Exception) -> bool:
+    """Return whether an error names an argument of a spec, or the env, or is one of a class that says enough.
+
+    A checkpoint's names the file that an argument names, and Gymnasium's own errors are its own.
+    """
+    known = isinstance(error, CheckpointError | gymnasium.error.Error)
+    return known or SPEC_NAMED.search(str(error)) is not None
 
 
 WEIGHTS = {".json": (mutate_json,), ".safetensors": (mutate_header,)}
@@ -321,6 +355,7 @@ SUBJECTS: dict[str, Subject] = {
         use_spec,
         (ValueError, TypeError, AttributeError, gymnasium.error.Error),
         {".json": (mutate_arguments,)},
+        names_argument,
         is_file=False,
     ),
 }

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.fuzz.descriptions import DESCRIBED, described, for_each_description, make_described, use_described
 from benchmarks.fuzz.subjects import SUBJECTS, Subject
 
 MEGABYTE = 2**20
@@ -101,8 +102,8 @@ def run_case(
                 complaint = f"answers in the shape {shapes[0]}, expected {shapes[1]}"
         except subject.errors as caught:
             outcome, error = "refused", type(caught).__name__
-            if not str(caught) or (subject.is_file and not _names(case, str(caught))):
-                complaint = f"{error} does not name the file: {caught!s:.300}"
+            if not subject.names(case, caught):
+                complaint = f"{error} does not name the {'file' if subject.is_file else 'argument'}: {caught!s:.300}"
         except OutOfTime:
             complaint = f"takes more than {MAX_SECONDS} s"
         except BaseException as caught:
@@ -130,10 +131,6 @@ def run_case(
     }
 
 
-def _names(case: Path, message: str) -> bool:
-    return str(case) in message
-
-
 def _forget_peak() -> float:
     """Let the system forget the largest size of this process so far; return its present one in MB."""
     try:
@@ -158,16 +155,16 @@ def _status(name: str) -> float:
 
 def make_pristine(folder: Path) -> None:
     """Write the sound files of all kinds, where they are not yet."""
-    for name, subject in SUBJECTS.items():
+    for name, make in [*((name, subject.make) for name, subject in SUBJECTS.items()), (DESCRIBED, make_described)]:
         if not (folder / name).is_dir():
-            subject.make(folder / name)
+            make(folder / name)
 
 
 def warm_up(kind: str, pristine: Path, folder: Path) -> None:
     """Use each sound file once, which has to succeed: what is imported and cached counts for no case."""
     for variant in sorted(variant for variant in (pristine / kind).iterdir() if variant.name.isdigit()):
         shutil.copytree(variant, folder / "case")
-        shapes = SUBJECTS[kind].use(folder / "case")
+        shapes = use_described(folder / "case") if kind == DESCRIBED else SUBJECTS[kind].use(folder / "case")
         if shapes is not None and shapes[0] != shapes[1]:
             raise RuntimeError(f"the sound {kind} in {variant} answers {shapes[0]}, expected {shapes[1]}")
         shutil.rmtree(folder / "case")
@@ -180,16 +177,22 @@ def serve(
     torch.set_num_threads(1)
     warm_up(kind, pristine, folder)
     watch = Watch(folder / "case")
-    number = list(SUBJECTS).index(kind)
-    for case in range(first, last):
+    number = [*SUBJECTS, DESCRIBED].index(kind)
 
-        def begin(mutation: str, case: int = case) -> None:
+    def run(case: int, subject: Subject) -> None:
+        def begin(mutation: str) -> None:
             say({"begins": case, "mutation": mutation})
 
-        say({"case": case, **run_case(SUBJECTS[kind], pristine / kind, folder, [seed, number, case], watch, begin)})
+        say({"case": case, **run_case(subject, pristine / kind, folder, [seed, number, case], watch, begin)})
         shutil.rmtree(folder / "case")
         for name in OWN_LOGS:
             (folder / name).unlink(missing_ok=True)
+
+    if kind == DESCRIBED:
+        for_each_description(last, seed, lambda case, description: run(case, described(description)), first)
+        return
+    for case in range(first, last):
+        run(case, SUBJECTS[kind])
 
 
 def _out_of_time(number: int, frame: object) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from generative_policies.data.arrays import as_array
 from generative_policies.data.episodic import choose_held_out
 from generative_policies.data.minari_files import DatasetError, open_dataset, read_episodes
 
@@ -68,6 +69,7 @@ class Demonstrations:
         are_normalized: Whether observations are what a policy behind a ``VecNormalize`` saw, and not the env's.
 
     Raises:
+        TypeError: If observations are no mapping, or a space or flag is none.
         ValueError: If there is no episode or no observation, an episode has a single step, numbers of rows differ, or
             an entry is not finite.
 
@@ -87,13 +89,24 @@ class Demonstrations:
     are_normalized: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lengths", np.asarray(self.lengths, dtype=np.int64))
+        lengths = as_array("lengths", self.lengths)
+        if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
+            raise ValueError(f"lengths must be integers, one an episode, got {lengths.dtype} {lengths.shape}")
+        object.__setattr__(self, "lengths", lengths.astype(np.int64))
         for name in ("observations", "last_observations"):
             arrays = getattr(self, name)
             if arrays is not None:
-                object.__setattr__(self, name, {key: np.asarray(values) for key, values in arrays.items()})
+                if not isinstance(arrays, Mapping):
+                    raise TypeError(f"{name} must be a mapping of arrays by name, got {type(arrays).__name__}")
+                named = {key: as_array(f"{name}[{key!r}]", values) for key, values in arrays.items()}
+                object.__setattr__(self, name, named)
         if self.actions is not None:
-            object.__setattr__(self, "actions", np.asarray(self.actions))
+            object.__setattr__(self, "actions", as_array("actions", self.actions))
+        for name in ("observation_space", "action_space"):
+            if getattr(self, name) is not None:
+                _check_space(name, getattr(self, name))
+        if not isinstance(self.are_normalized, bool | np.bool_):
+            raise TypeError(f"are_normalized must be True or False, got {self.are_normalized!r:.100}")
         if not self.observations:
             raise ValueError("demonstrations need observations, got none")
         if len(self.lengths) == 0:
@@ -101,7 +114,8 @@ class Demonstrations:
         if (self.lengths < 2).any():
             short = int(np.flatnonzero(self.lengths < 2)[0])
             raise ValueError(
-                f"episode {short} has {self.lengths[short]} steps, at least two are needed: leave such episodes out"
+                f"episode {short} of the demonstrations has {self.lengths[short]} steps, at least two are needed: "
+                f"leave such episodes out"
             )
         steps, episodes = int(self.lengths.sum()), len(self.lengths)
         groups = {"observations": (self.observations, steps), "last_observations": (self.last_observations, episodes)}
@@ -143,6 +157,7 @@ class Demonstrations:
             are_normalized: As in the constructor.
 
         Raises:
+            TypeError: If an episode is neither.
             ValueError: If there is no episode, one has a single step, or shapes do not fit.
         """
         rows = [_episode(number, episode) for number, episode in enumerate(episodes)]
@@ -247,6 +262,12 @@ class Demonstrations:
             raise ValueError(f"{name} must be finite, got NaN or infinite entries in row {row}, of episode {episode}")
 
 
+def _check_space(name: str, space: Any) -> None:
+    # Gymnasium is not asked, which this package does not load.
+    if not (hasattr(space, "shape") and hasattr(space, "contains")):
+        raise TypeError(f"{name} must be a gymnasium.Space, got {type(space).__name__}")
+
+
 class _Episode(NamedTuple):
     length: int
     observations: dict[str, NDArray[Any]]
@@ -256,12 +277,22 @@ class _Episode(NamedTuple):
 
 def _episode(number: int, episode: Any) -> _Episode:
     """One episode with the observation after its last action apart."""
-    given, taken = episode if isinstance(episode, tuple | list) else (episode.observations, episode.actions)
+    is_pair = isinstance(episode, tuple | list) and len(episode) == 2
+    if not is_pair and not (hasattr(episode, "observations") and hasattr(episode, "actions")):
+        raise TypeError(
+            f"episode {number} of the demonstrations must be a pair of observations and actions, or have these "
+            f"attributes, got {type(episode).__name__}"
+        )
+    given, taken = episode if is_pair else (episode.observations, episode.actions)
     arrays = dict(given) if isinstance(given, Mapping) else {OBSERVATION: given}
-    observations = {str(name): np.asarray(values) for name, values in arrays.items()}
+    what = f"of episode {number} of the demonstrations"
+    observations = {str(name): as_array(f"observations {what}", values) for name, values in arrays.items()}
     if any(values.ndim == 0 for values in observations.values()):
-        raise ValueError(f"episode {number} must observe arrays, or a dictionary of arrays; nested ones are not known")
-    actions = None if taken is None else np.asarray(taken)
+        raise ValueError(
+            f"episode {number} of the demonstrations must observe arrays, or a dictionary of arrays; nested ones are "
+            f"not known"
+        )
+    actions = None if taken is None else as_array(f"actions {what}", taken)
     counts = {len(values) for values in observations.values()}
     if len(counts) != 1:
         raise ValueError(f"episode {number} must have equally many observations of each name, got {sorted(counts)}")

@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from generative_policies.data.arrays import as_array
+
 
 @dataclass(frozen=True, eq=False)
 class EpisodicDataset:
@@ -26,14 +28,14 @@ class EpisodicDataset:
     episodes: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        episodes = np.asarray(self.episodes)
+        episodes = as_array("episodes", self.episodes)
         if episodes.ndim != 1 or episodes.dtype.kind not in "iu":
             raise ValueError(f"episodes must be integers of shape (rows,), got {episodes.dtype} {episodes.shape}")
         if len(episodes) == 0:
             raise ValueError(f"{type(self).__name__} needs at least one row, got none")
         object.__setattr__(self, "episodes", episodes.astype(np.int64))
         for name, array in self.arrays().items():
-            array = np.asarray(array)
+            array = as_array(name, array)
             if array.ndim < 2 or len(array) != len(episodes):
                 raise ValueError(f"{name} must have shape ({len(episodes)}, features...), got {array.shape}")
             if array.dtype.kind not in "fiu" or not np.isfinite(array).all():

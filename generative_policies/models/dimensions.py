@@ -42,12 +42,27 @@ def check_number(name: str, value: float, *, positive: bool = False, below: floa
     """
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (value > 0 if positive else value >= 0) or not value < below:  # NaN is neither
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
+    if not (number > 0 if positive else number >= 0) or not number < below:  # NaN is neither
         least = "positive" if positive else "at least 0"
         raise ValueError(
-            f"{name} must be {least} and {'finite' if below == math.inf else f'below {below}'}, got {value!r}"
+            f"{name} must be {least} and {'finite' if below == math.inf else f'below {below}'}, got {value!r:.100}"
         )
-    return float(value)
+    return number
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """Return a flag.
+
+    Raises:
+        TypeError: If it is neither true nor false, but a number or a word.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r:.100}")
+    return bool(value)
 
 
 def check_part(name: str, part: Any, *kinds: type[Any]) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from generative_policies.models.arrays import in_chunks
-from generative_policies.models.dimensions import check_dim, check_net_arch
+from generative_policies.models.dimensions import check_dim, check_flag, check_net_arch
 
 
 class Mlp(nn.Sequential):
@@ -30,7 +30,7 @@ class Mlp(nn.Sequential):
         for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.SiLU()]
         output = nn.Linear(widths[-1], check_dim("output_dim", output_dim))
-        if zero_output:
+        if check_flag("zero_output", zero_output):
             nn.init.zeros_(output.weight)
             nn.init.zeros_(output.bias)
         super().__init__(*layers, output)

@@ -102,6 +102,8 @@ class BehaviorCloning(BaseAlgorithm):
         if not isinstance(policy, type) and (not isinstance(policy, str) or policy not in self.policy_aliases):
             raise ValueError(f"policy must be a class or one of {', '.join(self.policy_aliases)}; got {policy!r}")
         policy_class = self._get_policy_from_name(policy) if isinstance(policy, str) else policy
+        if learning_rate is not None and not callable(learning_rate):
+            check_number("learning_rate", learning_rate)
         super().__init__(
             policy_class,
             env,

@@ -21,7 +21,7 @@ from generative_policies.models import (
 )
 from generative_policies.models.dimensions import check_dim, check_net_arch, check_num_steps, check_part
 from generative_policies.policies.chunk_policy import ChunkPolicy
-from generative_policies.policies.episodic_policy import Rows
+from generative_policies.policies.episodic_policy import Rows, action_size
 
 
 class ClonedPolicy(ChunkPolicy):
@@ -62,11 +62,10 @@ class ClonedPolicy(ChunkPolicy):
         squash_output: bool,
         block: int,
     ) -> None:
-        # A scalar action has one number; other spaces than a Box are refused below.
         super().__init__(
             observation_space,
             action_space,
-            plan_dim=int(np.prod(action_space.shape or (1,))),
+            plan_dim=action_size(action_space),
             noise_dim=check_dim("horizon", horizon) * noise_per_step,
             horizon=horizon,
             replan_interval=replan_interval,
@@ -174,7 +173,7 @@ class FlowPolicy(ClonedPolicy):
         super().__init__(
             observation_space,
             action_space,
-            noise_per_step=int(np.prod(action_space.shape or (1,))),
+            noise_per_step=action_size(action_space),
             net_arch=net_arch,
             horizon=horizon,
             replan_interval=replan_interval,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from generative_policies.data import OBSERVATION, pad_rows
 from generative_policies.data.episode_generator import Stream
-from generative_policies.models.dimensions import check_block
+from generative_policies.models.dimensions import check_block, check_flag
 from generative_policies.pickled_files import warn_of_pickles
 from generative_policies.policies.episode_memory import EpisodeMemory, Flags, State
 
@@ -37,6 +37,17 @@ class Response(NamedTuple):
     actions: NDArray[Any]
     memory: EpisodeMemory
     state: State
+
+
+def action_size(action_space: Space[Any]) -> int:
+    """Return how many numbers an action has.
+
+    Raises:
+        TypeError: If the space is no Box.
+    """
+    if not isinstance(action_space, Box):
+        raise TypeError(f"action_space must be a Box, got {action_space}")
+    return int(np.prod(action_space.shape, dtype=int))
 
 
 class EpisodicPolicy(BasePolicy):
@@ -72,15 +83,13 @@ class EpisodicPolicy(BasePolicy):
         for name, space in entries.items():
             if not isinstance(space, Box):
                 raise TypeError(f"observation_space must be a Box or a Dict of Boxes, got {space} {name}".rstrip())
-        if not isinstance(action_space, Box):
-            raise TypeError(f"action_space must be a Box, got {action_space}")
-        if squash_output and not action_space.is_bounded():
+        self.action_dim = action_size(action_space)
+        if check_flag("squash_output", squash_output) and not (
+            isinstance(action_space, Box) and action_space.is_bounded()
+        ):
             raise ValueError(f"squash_output needs a bounded action space, got {action_space}")
-        if not isinstance(squash_output, bool):
-            raise TypeError(f"squash_output must be True or False, got {squash_output!r}")
         self.block = check_block(block)
         self._state_shapes: list[tuple[int, ...]] | None = None  # of a row, once they are asked for
-        self.action_dim = int(np.prod(action_space.shape, dtype=int))
 
     @property
     def config(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import NDArray
 
+from generative_policies.data.arrays import as_array
+
 Rows = NDArray[Any] | dict[str, NDArray[Any]]
 """A batch of observations: an array ``(batch, ...)``, or one an entry of a dictionary."""
 
@@ -19,6 +21,7 @@ class ObservationMap:
 
     Raises:
         TypeError: If it is something else.
+        ValueError: If it is no array of indices, but of rows of different lengths.
     """
 
     def __init__(self, source: Any) -> None:
@@ -32,7 +35,7 @@ class ObservationMap:
             self.index = source
         elif callable(source):
             self.function = source
-        elif isinstance(source, Sequence | np.ndarray) and np.asarray(source).dtype.kind in "iu":
+        elif isinstance(source, Sequence | np.ndarray) and as_array("source_observation", source).dtype.kind in "iu":
             self.index = np.asarray(source)
         else:
             raise TypeError(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from generative_policies.models.dimensions import check_number
+from generative_policies.models.dimensions import check_flag, check_number, check_part
 
 
 class ExponentialMovingAverage:
@@ -21,6 +21,7 @@ class ExponentialMovingAverage:
         in_place: Whether the average is kept in the model's own parameters, where those being trained are another's.
 
     Raises:
+        TypeError: If an argument is of another kind.
         ValueError: If ``decay`` is outside [0, 1).
 
     Example:
@@ -31,6 +32,8 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float, *, in_place: bool = False) -> None:
+        check_part("model", model, nn.Module)
+        check_flag("in_place", in_place)
         self.decay = check_number("decay", decay, below=1)
         self.num_updates = 0
         self.averages: list[Tensor] = [

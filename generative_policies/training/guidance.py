@@ -16,7 +16,7 @@ from tqdm import trange
 from generative_policies.action_translation import ActionTranslator
 from generative_policies.forward_dynamics import MlpForwardDynamics
 from generative_policies.models.arrays import standard_normal
-from generative_policies.models.dimensions import check_dim, check_number
+from generative_policies.models.dimensions import check_dim, check_flag, check_number
 from generative_policies.training.optimization import Log
 
 SourceActions = Callable[[Tensor], Tensor]
@@ -50,7 +50,8 @@ class GuidanceSettings:
         pessimism: Standard deviations over the model's members by which a value counts less.
 
     Raises:
-        ValueError: If a setting is outside its range; the message names it.
+        TypeError: If a setting is of another kind; the message names it.
+        ValueError: If one is outside its range; so too.
     """
 
     num_updates: int = 2_500
@@ -71,6 +72,7 @@ class GuidanceSettings:
         for name in ("learning_rate", "max_grad_norm", "matching_weight", "correction_weight", "bound_weight"):
             check_number(name, getattr(self, name))
         check_number("pessimism", self.pessimism)
+        check_flag("hinge", self.hinge)
         if check_number("discount", self.discount, positive=True) > 1:
             raise ValueError(f"discount must be at most 1, got {self.discount}")
 

@@ -7,24 +7,26 @@ import re
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.torch import save_file
 
 import benchmarks.fuzz.__main__
 import benchmarks.fuzz.worker
 from benchmarks.fuzz.__main__ import Settings, main, run_cases
+from benchmarks.fuzz.descriptions import DESCRIBED, Description, described, for_each_description, part
 from benchmarks.fuzz.file_mutations import pickled
 from benchmarks.fuzz.subjects import SUBJECTS, Subject
 from benchmarks.fuzz.worker import OutOfTime, Watch, make_pristine, run_case, warm_up
-from generative_policies.checkpoints import ALLOWED_CLASSES, CheckpointError, load
+from generative_policies.checkpoints import CheckpointError
+from generative_policies.models import MlpRegressor
 
 RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
 CASES = 40  # of each kind, in short
@@ -114,6 +116,36 @@ def test_the_watch_sees_it(
     assert re.search(message, result["complaint"]), result["complaint"]
 
 
+RAW: tuple[Exception, ...] = (
+    ValueError("The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()"),
+    TypeError("ufunc 'isfinite' not supported for the input types"),
+    TypeError("float() argument must be a string or a real number, not 'dict'"),
+    ValueError("could not convert string to float: 'x'"),
+    AttributeError("wrapper RewiredMotorsWrapper has no attribute 'uint8'"),
+    AttributeError("'int' object has no attribute 'shape'"),
+    TypeError("'<' not supported between instances of 'list' and 'int'"),
+)
+NAMED: tuple[Exception, ...] = (
+    TypeError("limit must be a number, got [1.0, 2.0]"),
+    ValueError("mass must be positive and finite, got -1"),
+    TypeError("InverseDynamicsWrapper.__init__() got an unexpected keyword argument 'evil'"),
+    AttributeError("source_observation names 'uint8', which the env does not have"),
+    ValueError("InverseDynamicsWrapper around InvertedPendulum-v5 at step 0: expected numbers as actions"),
+    CheckpointError("/etc/passwd is no folder"),
+    gymnasium.error.NameNotFound("Environment `x` doesn't exist."),
+)
+
+
+@pytest.mark.parametrize("error", [*RAW, *NAMED], ids=str)
+def test_a_refused_env_spec_has_its_argument_named(
+    error: Exception, pristine: Path, watch: Watch, tmp_path: Path, timed: None
+) -> None:
+    subject = replace(SUBJECTS["env spec"], use=lambda folder: raise_error(error))
+    result = run_case(subject, pristine / "env spec", tmp_path, [0], watch, lambda mutation: None)
+    assert result["outcome"] == ("violation" if error in RAW else "refused"), result["complaint"]
+    assert ("does not name the argument" in result["complaint"]) is (error in RAW)
+
+
 def test_a_worker_that_dies_is_a_violation_and_the_next_goes_on(pristine: Path, tmp_path: Path) -> None:
     found = []
     for result in run_cases("round of episodes", 300, 0, pristine, tmp_path / "log"):
@@ -148,7 +180,7 @@ def test_the_command_counts_and_writes(
 
     monkeypatch.setattr(benchmarks.fuzz.__main__, "run_cases", known)
     monkeypatch.setattr(benchmarks.fuzz.__main__, "make_pristine", lambda folder: None)
-    assert main(Settings(cases=9, kinds=("results",), output=tmp_path)) is kept
+    assert main(Settings(cases=9, examples=0, kinds=("results",), output=tmp_path)) is kept
     report = json.loads((tmp_path / "fuzz.json").read_text())
     row = report["kinds"]["results"]
     assert (report["cases"], row["cases"], row["loaded"], row["refused"], row["violation"]) == (
@@ -181,36 +213,53 @@ def test_committed_results_are_of_ten_thousand_cases_without_a_violation() -> No
     assert report["versions"]["torch"] and report["versions"]["commit"]
 
 
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 40), st.just(10**12), st.floats(), st.text(max_size=5), st.just([8, 8])
-)
-ARGUMENTS = st.sampled_from(
-    (
-        *("target_dim", "cond_dim", "obs_dim", "action_dim", "dim", "net_arch", "down_dims", "horizon", "num_steps"),
-        *("network", "prior", "encoder", "flow", "members", "num_layers", "embed_dim", "shapes", "source_dim"),
-    )
-)
-CONFIGS = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.builds(lambda x: {"mapping": x}, st.dictionaries(st.text(max_size=3), inner, max_size=3)),
-        st.builds(
-            lambda cls, arguments: {"class": cls, "arguments": arguments},
-            st.sampled_from(ALLOWED_CLASSES),
-            st.dictionaries(ARGUMENTS, inner, max_size=5),
-        ),
-    ),
-    max_leaves=12,
-)
+def test_descriptions_that_fit_answer_in_finite_numbers_and_others_are_refused(
+    pristine: Path, watch: Watch, tmp_path: Path, timed: None
+) -> None:
+    torch.set_num_threads(1)
+    results: dict[int, Any] = {}
+
+    def run(case: int, description: Description) -> None:
+        subject = described(description)
+        results[case] = run_case(subject, pristine / DESCRIBED, tmp_path, [99, case], watch, lambda mutation: None)
+        shutil.rmtree(tmp_path / "case")
+
+    for_each_description(160, 1, run)
+    assert list(results) == list(range(160))
+    assert not [result for result in results.values() if result["complaint"]]
+    ways = Counter((result["mutation"], result["outcome"]) for result in results.values())
+    assert ways["sound, weights that fit", "loaded"] >= 20 and ways["changed, weights that fit", "loaded"] >= 8
+    assert ways["changed, weights foreign", "refused"] >= 20 and ways["anything, weights foreign", "refused"] >= 10
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(model=CONFIGS)
-def test_any_description_of_a_model_is_refused_by_name(model: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.getbasetemp() / "described"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({"format_version": 1, "model": model}))
-    save_file({"nothing of the kind": torch.zeros(3)}, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match="described"):
-        load(folder)
+@pytest.mark.parametrize(
+    ("way", "model", "complaint"),
+    [
+        ("sound", {"class": "os.system", "arguments": {}}, "CheckpointError"),
+        ("changed", {"class": "os.system", "arguments": {}}, ""),
+        ("changed", part("MlpRegressor", target_dim=2, cond_dim=3), "not finite"),
+    ],
+)
+def test_what_a_description_must_not_do_is_a_violation(
+    way: str,
+    model: Any,
+    complaint: str,
+    pristine: Path,
+    watch: Watch,
+    tmp_path: Path,
+    timed: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(MlpRegressor, "predict", lambda self, rows: np.full((3, 2), np.nan))
+    subject = described(Description(way, model))
+    result = run_case(subject, pristine / DESCRIBED, tmp_path, [0], watch, lambda mutation: None)
+    assert (complaint in result["complaint"]) and bool(result["complaint"]) is bool(complaint), result["complaint"]
+
+
+def test_descriptions_of_a_seed_are_the_same_from_any_place_on() -> None:
+    drawn: dict[int, list[tuple[int, str]]] = {}
+    for first in (0, 270):
+        found = drawn.setdefault(first, [])
+        for_each_description(300, 7, lambda case, d, found=found: found.append((case, repr(d))), first)
+    assert drawn[0][270:] == drawn[270] and len(drawn[0]) == 300
+    assert len({description for _, description in drawn[0]}) >= 250

@@ -57,7 +57,7 @@ def test_next_states_follow_within_the_episode_and_stop_at_its_end() -> None:
     ("episodes", "message"),
     [
         ([], "at least one episode"),
-        ([episode(3), episode(1)], "episode 1 has 1 steps"),
+        ([episode(3), episode(1)], "episode 1 of the demonstrations has 1 steps"),
         ([(np.zeros((5, 2)), np.zeros((3, 1)))], "got 5 and 3"),
         ([(np.zeros((4, 2)), np.zeros((3, 1))), (np.zeros((4, 3)), np.zeros((3, 1)))], "same shapes"),
         ([(np.zeros((4, 2)), np.full((3, 1), np.nan))], r"actions must be finite.* row 0, of episode 0"),

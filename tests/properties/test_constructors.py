@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from generative_policies.checkpoints import load, save
-from tests.properties.constructors import CASES, MODELS, NOT_CONSTRUCTED, PACKAGES, REFUSED
+from tests.properties.constructors import CASES, MODELS, NOT_CONSTRUCTED, PACKAGES, REFUSED, UNLISTED
 
 REFUSALS = [
     pytest.param(name, argument, kind, id=f"{name.removeprefix('generative_policies.')}-{argument}")
@@ -30,6 +30,19 @@ def test_every_public_class_is_in_a_table() -> None:
     assert not tested - public and not NOT_CONSTRUCTED - public
 
 
+def test_every_argument_is_in_a_table_or_has_a_reason() -> None:
+    listed = {(name, argument) for name, case in CASES.items() for argument in case.kinds}
+    arguments = {
+        (name, argument)
+        for name, case in CASES.items()
+        for argument in inspect.signature(case.cls.__init__).parameters
+        if argument != "self"
+    }
+    unlisted = {(f"generative_policies.{name}", argument) for name, argument in UNLISTED}
+    assert arguments - listed == unlisted
+    assert all(UNLISTED.values())
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_sound_arguments_are_taken(name: str) -> None:
     case = CASES[name]
@@ -40,8 +53,9 @@ def test_sound_arguments_are_taken(name: str) -> None:
 @pytest.mark.parametrize(("name", "argument", "kind"), REFUSALS)
 def test_other_arguments_are_refused_by_their_name(name: str, argument: str, kind: str) -> None:
     case = CASES[name]
+    errors = (ValueError, TypeError, *((AttributeError,) if "attribute" in kind else ()))
     for value in REFUSED[kind]:
-        with pytest.raises((ValueError, TypeError)) as caught:
+        with pytest.raises(errors) as caught:
             case.cls(**case.arguments() | {argument: value})
             pytest.fail(f"{argument}={value!r:.50} was taken")
         message = str(caught.value)
