@@ -5,19 +5,27 @@ was killed leaves its workplace behind; the next one that writes the same path r
 is run again. By a lock on a file in it they know that nobody is at work there.
 """
 
+import ctypes
 import errno
 import fnmatch
 import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from generative_policies.file_locks import NoLocksError, is_in_place, try_lock
 
 ATTEMPTS = 10  # to put a folder in its place, while others do the same
+PATIENCE = 10.0  # of a reader whose folder others replace all the while [s]
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -95,6 +103,60 @@ def previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous")
 
 
+def read_folder(path: Path, read: Callable[[Path], T]) -> T:
+    """Return what a function reads from a folder, all of it of one writing.
+
+    Where another folder has taken its place meanwhile, it is read again.
+
+    Args:
+        path: The folder, absolute.
+        read: Called with where it stands, which is beside ``path`` while a newer one takes its place.
+
+    Raises:
+        OSError: If the path is none that a folder can have, or others have replaced it for ten seconds.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        where = previous(path) if not path.exists() and previous(path).is_dir() else path
+        with _identity(where) as before:
+            try:
+                result = read(where)
+            except Exception:
+                if _is_still(where, before) or time.monotonic() > end:
+                    raise
+            else:
+                if _is_still(where, before):
+                    return result
+        if time.monotonic() > end:
+            raise TimeoutError(errno.ETIMEDOUT, "it is replaced again and again", str(path))
+
+
+@contextmanager
+def _identity(where: Path) -> Iterator[os.stat_result | None]:
+    """What stands at a path, held open where that can be: the number of one that was removed may be given again."""
+    try:
+        descriptor = os.open(where, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except (OSError, ValueError):  # Windows opens no folders
+        yield _stat(where)
+        return
+    try:
+        yield os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_still(where: Path, before: os.stat_result | None) -> bool:
+    now = _stat(where)
+    return now is before if now is None or before is None else os.path.samestat(now, before)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (OSError, ValueError):  # nothing is there, or could be
+        return None
+
+
 def _workplace(path: Path) -> tuple[Path, int]:
     """A new folder beside a path, and the open file in it whose lock tells that this process is at work there."""
     while True:
@@ -163,6 +225,10 @@ def _put(new: Path, path: Path) -> None:
         new.replace(path)
         return
     aside = previous(path)
+    if _exchange(new, path):
+        _remove(new, new.parent)  # what was there
+        _remove(aside, new.parent)
+        return
     for attempt in range(ATTEMPTS):
         # A folder cannot be renamed onto a full one. Between the two renames the previous one stands aside.
         try:
@@ -173,11 +239,28 @@ def _put(new: Path, path: Path) -> None:
                     aside.rename(path)
                 raise
         else:
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove(aside, new.parent)
             return
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside, new.parent)
         with suppress(OSError):  # another process was faster
             path.rename(aside)
+
+
+def _remove(folder: Path, workplace: Path) -> None:
+    """Remove a folder, from its place at once, so that nobody reads half of it; the workplace's lock is still there."""
+    away = workplace / secrets.token_hex(4)
+    with suppress(OSError):  # there is none
+        folder.rename(away)
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path) -> bool:
+    """Let two folders change places in one step, and return whether both are there and the system can."""
+    renameat2 = None if os.name == "nt" else getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None or path.is_symlink() or not path.is_dir():
+        return False
+    sys.audit("os.rename", str(new), str(path), -1, -1)
+    return bool(renameat2(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(path), RENAME_EXCHANGE) == 0)
 
 
 def _about(path: Path, error: OSError) -> OSError:

@@ -6,10 +6,10 @@ the file's, so a checkpoint from a stranger is safe to load.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as serialize
 from torch import nn
 
-from generative_policies.atomic_files import previous, replacing
+from generative_policies.atomic_files import read_folder, replacing
 from generative_policies.weights import building, read_into, read_shapes
 
 FORMAT_VERSION = 1
@@ -25,6 +25,8 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
 MAX_MESSAGE = 1_000
+
+T = TypeVar("T")
 
 ALLOWED_CLASSES = (
     "generative_policies.action_translation.ComposedActionTranslator",
@@ -116,7 +118,10 @@ def load(path: str | os.PathLike[str], classes: Sequence[type[nn.Module]] = ()) 
     Raises:
         CheckpointError: If the folder is missing, truncated, foreign, of a newer format, or names another class.
     """
-    path = find_folder(path)
+    return read_whole(path, lambda folder: _load(folder, classes))
+
+
+def _load(path: Path, classes: Sequence[type[nn.Module]]) -> Any:
     config = read_config(path / CONFIG_FILE)
     version = config.get("format_version")
     if type(version) is not int or version < 1 or "model" not in config:
@@ -176,17 +181,17 @@ def brief(error: Exception) -> str:
     return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
 
 
-def find_folder(path: str | os.PathLike[str]) -> Path:
-    """Return where a checkpoint stands, also while a newer one takes its place.
+def read_whole(path: str | os.PathLike[str], read: Callable[[Path], T]) -> T:
+    """Return what a function reads from a checkpoint folder, all of it of one save, also while a newer one comes.
 
     Raises:
-        CheckpointError: If the path is none that a file could have, such as one that is too long.
+        CheckpointError: If the path is none that a folder can have, or is replaced all the while; or as ``read`` does.
     """
     folder = Path(path).absolute()
     try:
-        return previous(folder) if not folder.exists() and previous(folder).is_dir() else folder
+        return read_folder(folder, read)
     except OSError as error:
-        raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{folder} cannot be read: {error.strerror or error}") from error
 
 
 def read_config(file: Path) -> Mapping[str, Any]:

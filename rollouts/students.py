@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from generative_policies.action_translation import ActionTranslator
-from generative_policies.checkpoints import CONFIG_FILE, find_folder, load, read_config, save
+from generative_policies.checkpoints import CONFIG_FILE, load, read_config, read_whole, save
 from generative_policies.data import ActionPairDataset, Demonstrations, EpisodicDataset, TransitionDataset
 from generative_policies.policies import FlowPolicy, load_policy, save_policy
 from generative_policies.policies.demonstration_batches import Batches, observations_of
@@ -26,7 +26,7 @@ def read_teacher(path: Path) -> nn.Module:
     Raises:
         CheckpointError: If it holds neither.
     """
-    is_policy = "policy" in read_config(find_folder(path) / CONFIG_FILE)
+    is_policy = "policy" in read_whole(path, lambda folder: read_config(folder / CONFIG_FILE))
     model: nn.Module = load_policy(path) if is_policy else load(path)
     return model
 

@@ -67,12 +67,14 @@ def killed_at(number: int, write: Callable[[Path, str], None], path: Path) -> bo
     return bool(process.exitcode == -signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "folder in two renames"])
 @pytest.mark.parametrize("there", [True, False])
 def test_killed_anywhere_the_old_or_the_new_is_there_and_the_next_writing_cleans_up(
-    kind: str, there: bool, tmp_path: Path
+    kind: str, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, read = KINDS[kind]
+    if kind not in KINDS:
+        monkeypatch.setattr(atomic_files, "_exchange", lambda new, path: False)
+    write, read = KINDS[kind.split()[0]]
     path = tmp_path / "deep" / "thing"
     found: list[str | None] = []
     while True:
@@ -252,6 +254,31 @@ def test_of_many_writers_at_once_one_is_the_last(kind: str, tmp_path: Path) -> N
     content = read(path)
     assert content in {f"{number} 9" * 100 for number in range(8)}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do it in two renames")
+def test_a_folder_is_there_at_every_moment(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def hook(event: str, arguments: Any) -> None:
+        if event in CHANGES and watching:
+            seen.append((tmp_path / "thing").is_dir())
+
+    write_folder(tmp_path / "thing", "old")
+    watching = True
+    sys.addaudithook(hook)
+    write_folder(tmp_path / "thing", "new")
+    watching = False
+    assert len(seen) >= 6 and all(seen)
+
+
+def test_what_is_replaced_all_the_while_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic_files, "PATIENCE", 0.1)
+    write_folder(tmp_path / "thing", "old")
+    with pytest.raises(TimeoutError, match="again and again"):
+        atomic_files.read_folder(tmp_path / "thing", lambda where: write_folder(where, "new"))
+    with pytest.raises(KeyError):
+        atomic_files.read_folder(tmp_path / "thing", lambda where: {}["missing"])
 
 
 def test_without_locks_files_are_whole_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

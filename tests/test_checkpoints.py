@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from generative_policies import atomic_files
 from generative_policies.action_translation import (
     ComposedActionTranslator,
     FlowActionConditionedTranslator,
@@ -155,6 +157,7 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
 
 def test_a_failing_last_rename_puts_the_old_checkpoint_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(Normalizer(2), tmp_path / "n")
+    monkeypatch.setattr(atomic_files, "_exchange", lambda new, path: False)
     rename = Path.rename
 
     def fail_for_the_new(self: Path, target: Path) -> Path:
@@ -174,8 +177,10 @@ def test_killed_between_the_renames_the_old_checkpoint_loads_and_the_next_save_w
     code = f"""
 import os
 from pathlib import Path
+from generative_policies import atomic_files
 from generative_policies.checkpoints import save
 from generative_policies.models import Normalizer
+atomic_files._exchange = lambda new, path: False
 rename = Path.rename
 def killed(self, target):
     if self.parent.suffix == ".new" and not target.exists():
@@ -399,3 +404,39 @@ def test_a_path_that_no_file_can_have_is_named() -> None:
         with pytest.raises(CheckpointError) as error:
             load(path)
         assert str(Path(path)) in str(error.value)
+
+
+WRITER = """
+import itertools, sys
+import torch
+from generative_policies import atomic_files
+from generative_policies.action_translation import FlowActionPriorTranslator
+from generative_policies.checkpoints import save
+if sys.argv[2] == "in two renames":
+    atomic_files._exchange = lambda new, path: False
+for k in itertools.cycle(range(1, 100)):
+    model = FlowActionPriorTranslator(2, 4, (8,), num_steps=k)
+    for parameter in model.parameters():
+        parameter.data.fill_(k)
+    save(model, sys.argv[1])
+    print(k, flush=True)
+"""
+
+
+@pytest.mark.parametrize("way", ["in one exchange", "in two renames"])
+def test_beside_a_writer_every_load_is_of_one_save(way: str, tmp_path: Path) -> None:
+    """For three seconds."""
+    found: list[int] = []
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "model"), way]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        try:
+            assert writer.stdout is not None and writer.stdout.readline()
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                model = load(tmp_path / "model")
+                values = {float(value) for parameter in model.parameters() for value in parameter.flatten()}
+                assert values == {float(model.num_steps)}
+                found.append(model.num_steps)
+        finally:
+            writer.kill()
+    assert len(found) >= 20 and len(set(found)) >= 5

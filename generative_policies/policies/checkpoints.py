@@ -21,10 +21,10 @@ from generative_policies.checkpoints import (
     brief,
     build,
     describe,
-    find_folder,
     load_weights,
     read_config,
     read_header,
+    read_whole,
     write_folder,
 )
 from generative_policies.models.dimensions import check_net_arch
@@ -76,7 +76,10 @@ def load_policy(path: str | os.PathLike[str]) -> BasePolicy:
     Raises:
         CheckpointError: If the folder is missing, or its files are truncated or foreign.
     """
-    path = find_folder(path)
+    return read_whole(path, _load)
+
+
+def _load(path: Path) -> BasePolicy:
     if not path.is_dir():
         raise CheckpointError(f"no policy at {path}: not a folder")
     config = read_config(path / CONFIG_FILE)

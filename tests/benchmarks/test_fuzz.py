@@ -203,13 +203,16 @@ def test_nothing_to_break_is_refused() -> None:
 def test_committed_results_are_of_ten_thousand_cases_without_a_violation() -> None:
     report = json.loads((RESULTS / "fuzz.json").read_text())
     assert report["command"].startswith("python -m benchmarks.fuzz")
-    assert report["settings"]["kinds"] == list(SUBJECTS) == list(report["kinds"])
-    assert report["cases"] == report["settings"]["cases"] == sum(row["cases"] for row in report["kinds"].values())
+    assert report["settings"]["kinds"] == list(SUBJECTS) and list(report["kinds"]) == [*SUBJECTS, DESCRIBED]
+    assert report["settings"]["cases"] + report["settings"]["examples"] == report["cases"]
+    assert report["cases"] == sum(row["cases"] for row in report["kinds"].values())
+    assert report["kinds"][DESCRIBED]["mutations"]["sound, weights that fit"]["loaded"] >= 500
     assert report["cases"] >= 10_000 and report["violations"] == []
     for row in report["kinds"].values():
         assert row["cases"] >= 1_000 and row["cases"] == row["loaded"] + row["refused"]
         assert row["peak_megabytes"] < benchmarks.fuzz.worker.MAX_MEGABYTES
-        assert len(row["mutations"]) >= (1 if "arguments changed" in row["mutations"] else 15)
+    for kind, subject in SUBJECTS.items():
+        assert len(report["kinds"][kind]["mutations"]) >= (15 if subject.is_file else 1)
     assert report["versions"]["torch"] and report["versions"]["commit"]
 
 
