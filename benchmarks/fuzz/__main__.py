@@ -183,7 +183,8 @@ def main(settings: Settings) -> bool:
     report = {"command": command, "seconds": round(time.perf_counter() - started, 1), **summary(results)}
     table = (
         f"{format_table(report)}\n\n`{command}`: {settings.cases} broken or hostile files and {settings.examples} "
-        f"described models in {report['seconds']:.0f} s. *Loaded* is a file whose damage nothing could tell, such as another weight: what it holds answers in the "
+        f"described models in {report['seconds']:.0f} s. *Loaded* is a file whose damage nothing could tell, such as "
+        "another weight: what it holds answers in the "
         "right shape. *Refused* is one that the library's own error names, an env spec by its argument. All else would "
         "be a violation: another error, code that runs, memory or time beyond bounds, a file elsewhere, a process that "
         f"dies. A *{DESCRIBED}* is hypothesis's: a sound one has to load and to answer in finite numbers, one with an "
