@@ -248,9 +248,11 @@ def _put(new: Path, path: Path) -> None:
 
 def _remove(folder: Path, workplace: Path) -> None:
     """Remove a folder, from its place at once, so that nobody reads half of it; the workplace's lock is still there."""
+    if not folder.exists():
+        return
     away = workplace / secrets.token_hex(4)
     _sync_names(workplace.parent)  # what has taken its place comes to the disk first
-    with suppress(OSError):  # there is none
+    with suppress(OSError):  # another process was faster
         folder.rename(away)
     shutil.rmtree(away, ignore_errors=True)
 
