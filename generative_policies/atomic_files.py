@@ -121,7 +121,7 @@ def read_folder(path: Path, read: Callable[[Path], T]) -> T:
         with _identity(where) as before:
             try:
                 result = read(where)
-            except Exception:
+            except Exception:  # what a reader raises where half of a folder is there; its own errors go on below
                 if _is_still(where, before) or time.monotonic() > end:
                     raise
             else:
